@@ -1,0 +1,108 @@
+"""Where alerts go, and the outbox that gets them there."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from budgets.models import Team
+
+from .incidents import Incident, Severity
+
+
+class Channel(models.Model):
+    """A way to reach a team. Every kind is a module of alerts.channels."""
+
+    class Kind(models.TextChoices):
+        WEBHOOK = "webhook", "Webhook"
+
+    team = models.ForeignKey(Team, models.CASCADE, related_name="channels")
+    name = models.CharField(max_length=200)
+    kind = models.CharField(max_length=20, choices=Kind)
+    config = models.JSONField(help_text="What the kind needs, e.g. url and secret")
+    min_severity = models.CharField(max_length=10, choices=Severity, default=Severity.TICKET)
+    is_enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["team", "name"], name="channel_name_once_per_team"),
+            models.CheckConstraint(condition=Q(min_severity__in=["ticket", "page"]), name="channel_severity_is_known"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Notification(models.Model):
+    """One message to one channel: written with the decision, sent by a worker, at least once."""
+
+    class Event(models.TextChoices):
+        OPENED = "incident.opened", "Opened"
+        ACKNOWLEDGED = "incident.acknowledged", "Acknowledged"
+        RESOLVED = "incident.resolved", "Resolved"
+
+    class State(models.TextChoices):
+        PENDING = "pending", "Waiting to be sent"
+        DELIVERED = "delivered", "Delivered"
+        UNDELIVERABLE = "undeliverable", "Given up"
+
+    incident = models.ForeignKey(Incident, models.CASCADE, related_name="notifications")
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="notifications")
+    event = models.CharField(max_length=30, choices=Event)
+    severity = models.CharField(max_length=10, choices=Severity, help_text="Of the incident when it was written")
+    # The webhook-id: the same on every retry, so that a receiver can drop a copy.
+    message_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    data = models.JSONField(help_text="The incident as it was when the message was written")
+    state = models.CharField(max_length=15, choices=State, default=State.PENDING)
+    created_at = models.DateTimeField()
+    attempts_made = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(null=True)
+    leased_until = models.DateTimeField(null=True, help_text="A worker is sending it until then")
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(
+                # A ticket that becomes a page is told again; everything else once.
+                fields=["incident", "channel", "event", "severity"],
+                name="notification_once_per_event_and_severity",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="pending", next_attempt_at__isnull=False, finished_at=None)
+                | (~Q(state="pending") & Q(next_attempt_at=None, finished_at__isnull=False)),
+                name="notification_finished_at_exactly_when_not_pending",
+            ),
+        ]
+        indexes = [
+            # The claim of what is due; finished ones are the many.
+            models.Index(fields=["next_attempt_at"], condition=Q(state="pending"), name="notification_due"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} of incident {self.incident_id} to {self.channel_id}: {self.state}"
+
+
+class DeliveryAttempt(models.Model):
+    """One try to deliver a notification, as a person reads it."""
+
+    notification = models.ForeignKey(Notification, models.CASCADE, related_name="attempts")
+    number = models.PositiveSmallIntegerField()
+    started_at = models.DateTimeField()
+    duration_ms = models.FloatField(null=True)
+    status_code = models.PositiveSmallIntegerField(null=True)
+    error = models.TextField(blank=True, default="", help_text="Empty when it was delivered")
+    excerpt = models.TextField(blank=True, default="", help_text="Beginning of the answer")
+
+    class Meta:
+        ordering = ["notification_id", "number"]
+        constraints = [
+            models.UniqueConstraint(fields=["notification", "number"], name="delivery_attempt_number_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of {self.notification_id}"

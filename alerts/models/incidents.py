@@ -1,0 +1,127 @@
+"""Something a person must look at."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+
+from budgets.models import Component, Feature, Milestone, User
+
+
+class Severity(models.TextChoices):
+    TICKET = "ticket", "Ticket"
+    PAGE = "page", "Page"
+
+
+class IncidentQuerySet(models.QuerySet["Incident"]):
+    def visible_to(self, user: User) -> IncidentQuerySet:
+        return self if user.is_superuser else self.filter(feature__team__memberships__user=user)
+
+    def unresolved(self) -> IncidentQuerySet:
+        return self.exclude(state=Incident.State.RESOLVED)
+
+
+class Incident(models.Model):
+    """One per feature, environment and milestone, or per component, while it is not resolved."""
+
+    class State(models.TextChoices):
+        OPEN = "open", "Open"
+        ACKNOWLEDGED = "acknowledged", "Acknowledged"
+        RESOLVED = "resolved", "Resolved"
+
+    feature = models.ForeignKey(Feature, models.CASCADE, related_name="incidents")
+    environment = models.CharField(max_length=200)
+    milestone = models.CharField(max_length=20, choices=Milestone, null=True)
+    component = models.ForeignKey(Component, models.CASCADE, null=True, related_name="incidents")
+    state = models.CharField(max_length=15, choices=State, default=State.OPEN)
+    severity = models.CharField(max_length=10, choices=Severity, help_text="The highest it has had")
+    rule = models.CharField(max_length=100, help_text="Name of the rule that opened it or raised it")
+    summary = models.TextField()
+    cause = models.JSONField(null=True, help_text='{"component", "allocated_ms", "observed_ms"}')
+    burn_rate = models.FloatField(null=True, help_text="Of the long window of the tier that fired")
+    opened_at = models.DateTimeField()
+    acknowledged_at = models.DateTimeField(null=True)
+    resolved_at = models.DateTimeField(null=True)
+    is_resolved_by_hand = models.BooleanField(
+        default=False, help_text="While its rules have not been inactive once, no new incident takes its place"
+    )
+    merged_into = models.ForeignKey("self", models.SET_NULL, null=True, related_name="merged")
+
+    objects = IncidentQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-opened_at", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["feature", "environment", "milestone", "component"],
+                condition=~Q(state="resolved"),
+                nulls_distinct=False,
+                name="incident_one_unresolved_per_target",
+            ),
+            models.CheckConstraint(
+                condition=Q(component=None, milestone__isnull=False) | Q(component__isnull=False, milestone=None),
+                name="incident_has_exactly_one_of_component_and_milestone",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="resolved", resolved_at__isnull=False) | (~Q(state="resolved") & Q(resolved_at=None)),
+                name="incident_resolved_at_exactly_when_resolved",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="acknowledged") | Q(acknowledged_at__isnull=False),
+                name="incident_acknowledged_at_when_acknowledged",
+            ),
+            models.CheckConstraint(
+                condition=~Q(state="open") | Q(acknowledged_at=None), name="incident_not_acknowledged_while_open"
+            ),
+            models.CheckConstraint(
+                condition=Q(resolved_at=None) | Q(resolved_at__gte=F("opened_at")),
+                name="incident_resolved_after_it_opened",
+            ),
+            models.CheckConstraint(condition=Q(severity__in=["ticket", "page"]), name="incident_severity_is_known"),
+            models.CheckConstraint(
+                condition=Q(state__in=["open", "acknowledged", "resolved"]), name="incident_state_is_known"
+            ),
+        ]
+        indexes = [
+            # The list of what is open, worst and newest first; resolved ones are the many.
+            models.Index(fields=["feature", "-opened_at"], name="incident_by_feature"),
+        ]
+
+    def __str__(self) -> str:
+        return f"incident {self.pk}: {self.summary}"
+
+    def get_absolute_url(self) -> str:
+        return f"/incidents/{self.pk}/"
+
+    @property
+    def public_url(self) -> str:
+        return f"{settings.PUBLIC_URL}{self.get_absolute_url()}"
+
+
+class IncidentEvent(models.Model):
+    """One step of an incident: who or what, when, why. Append-only; the events alone rebuild the state."""
+
+    class Kind(models.TextChoices):
+        OPENED = "opened", "Opened"
+        EVIDENCE = "evidence", "A rule joined or left"
+        SEVERITY_RAISED = "severity_raised", "Severity raised"
+        CAUSE_CHANGED = "cause_changed", "Cause changed"
+        ACKNOWLEDGED = "acknowledged", "Acknowledged"
+        RESOLVED = "resolved", "Resolved"
+        MERGED = "merged", "Merged"
+
+    incident = models.ForeignKey(Incident, models.CASCADE, related_name="events")
+    kind = models.CharField(max_length=20, choices=Kind)
+    at = models.DateTimeField()
+    actor = models.CharField(max_length=300, blank=True, default="", help_text="A person, a key, or empty for a rule")
+    reason = models.CharField(max_length=50, blank=True, default="", help_text="Named reason of the decision")
+    note = models.TextField(blank=True, default="")
+    details = models.JSONField(default=dict)
+
+    class Meta:
+        ordering = ["at", "id"]
+        indexes = [models.Index(fields=["incident", "at"], name="incident_event_by_time")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} at {self.at}"

@@ -1,0 +1,81 @@
+"""What is watched, and in which state each condition is."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+from budgets.models import Feature, Milestone
+
+from .incidents import Severity
+
+
+class AlertRule(models.Model):
+    """One rule of a feature in one environment.
+
+    The default rules (burn rate for each milestone with a latency budget, component overrun for the
+    feature) are made by the first evaluation that sees the latency budget.
+    """
+
+    class Kind(models.TextChoices):
+        BURN_RATE = "burn_rate", "Burn rate"
+        COMPONENT_OVERRUN = "component_overrun", "Component overrun"
+
+    feature = models.ForeignKey(Feature, models.CASCADE, related_name="alert_rules")
+    environment = models.CharField(max_length=200, default="production")
+    kind = models.CharField(max_length=30, choices=Kind)
+    milestone = models.CharField(max_length=20, choices=Milestone, null=True, blank=True)
+    is_enabled = models.BooleanField(default=True)
+    for_seconds = models.PositiveIntegerField(default=0, help_text="How long it must hold before it fires")
+    keep_firing_seconds = models.PositiveIntegerField(
+        null=True, blank=True, help_text="How long it must be over before it clears; empty: ALERT_KEEP_FIRING_SECONDS"
+    )
+    created_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["feature", "environment", "kind", "milestone"], nulls_distinct=False, name="alert_rule_once"
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="burn_rate", milestone__in=["first_token", "complete"])
+                | Q(kind="component_overrun", milestone=None),
+                name="alert_rule_target_fits_its_kind",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} of {self.feature_id} ({self.milestone or 'components'}, {self.environment})"
+
+
+class RuleState(models.Model):
+    """Where one condition of a rule stands: a tier ("1h/5m", "outage") or a component by name."""
+
+    class Status(models.TextChoices):
+        INACTIVE = "inactive", "Inactive"
+        PENDING = "pending", "Pending"
+        FIRING = "firing", "Firing"
+        RECOVERING = "recovering", "Recovering"
+
+    rule = models.ForeignKey(AlertRule, models.CASCADE, related_name="states")
+    key = models.CharField(max_length=200)
+    status = models.CharField(max_length=10, choices=Status, default=Status.INACTIVE)
+    since = models.DateTimeField(help_text="When it entered this status")
+    severity = models.CharField(max_length=10, choices=Severity, null=True)
+    reason = models.CharField(max_length=50, help_text="Named reason of the latest decision")
+    no_data_since = models.DateTimeField(null=True, help_text="Since when its windows hold no data")
+    evidence = models.JSONField(default=dict, help_text="The numbers that decided")
+    evaluated_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["rule", "key"], name="rule_state_once"),
+            models.CheckConstraint(
+                condition=Q(status__in=["inactive", "pending", "firing", "recovering"]),
+                name="rule_state_status_is_known",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.rule_id} {self.key}: {self.status}"

@@ -1,0 +1,30 @@
+"""What is stored: teams and what they promise, and the measurements that keep or break the promise."""
+
+from .features import Allocation, Component, Feature, LatencyBudget, Milestone
+from .ingest import Batch, IngestKey, Measurement, Series, Span, Status
+from .rollups import DayRollup, DirtyDay, DirtyHour, HourRollup, MinuteRollup, Rollup, Sweep
+from .teams import Membership, Team, User
+
+__all__ = [
+    "Allocation",
+    "Batch",
+    "Component",
+    "DayRollup",
+    "DirtyDay",
+    "DirtyHour",
+    "Feature",
+    "HourRollup",
+    "IngestKey",
+    "LatencyBudget",
+    "Measurement",
+    "Membership",
+    "Milestone",
+    "MinuteRollup",
+    "Rollup",
+    "Series",
+    "Span",
+    "Status",
+    "Sweep",
+    "Team",
+    "User",
+]

@@ -1,0 +1,33 @@
+"""The Celery application and, on one screen, everything that runs by the clock."""
+
+import os
+
+from celery import Celery
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "latency_dashboard.settings")
+
+app = Celery("latency_dashboard")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks(["budgets", "alerts"])
+
+app.conf.task_routes = {
+    "budgets.tasks.roll_up": {"queue": "rollup"},
+    "alerts.tasks.evaluate": {"queue": "evaluate"},
+    "alerts.tasks.deliver": {"queue": "deliver"},
+    "alerts.tasks.deliver_due": {"queue": "deliver"},
+}
+
+
+def _every(seconds: float, task: str) -> dict[str, object]:
+    """A sweep: it expires before its next tick, so that a stopped worker finds no heap of them."""
+    return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
+
+
+# Each is short and idempotent and finds its work in PostgreSQL: a lost tick or a second beat changes nothing.
+app.conf.beat_schedule = {
+    "roll up pending batches that no hint announced": _every(2, "budgets.tasks.roll_up"),
+    "evaluate every rule": _every(10, "alerts.tasks.evaluate"),
+    "deliver notifications that are due": _every(5, "alerts.tasks.deliver_due"),
+    "derive closed hours and days": _every(15, "budgets.tasks.compact"),
+    "make partitions ahead and drop expired ones": _every(600, "budgets.tasks.maintain"),
+}

@@ -1,0 +1,219 @@
+"""Every setting, read from the environment by django-environ.
+
+Where DATABASE_URL or REDIS_URL is unset, the embedded server below DATA_DIR is meant.
+docs/reference/settings.md describes each variable.
+"""
+
+from pathlib import Path
+
+import environ
+import plotly
+from csp.constants import NONCE, NONE, SELF
+
+from latency_dashboard import embedded
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+# -- Where data lives ---------------------------------------------------------------------------
+DATA_DIR = Path(env.str("DATA_DIR", default=str(embedded.default_data_dir(BASE_DIR)))).resolve()
+EMBEDDED_POSTGRES = not env.str("DATABASE_URL", default="")
+EMBEDDED_REDIS = not env.str("REDIS_URL", default="")
+
+# -- Secrets ------------------------------------------------------------------------------------
+# With embedded servers they are made at first use and kept in DATA_DIR; otherwise they must be given.
+_secrets = embedded.secrets(DATA_DIR) if EMBEDDED_POSTGRES else {}
+SECRET_KEY = env.str("SECRET_KEY", default=_secrets.get("SECRET_KEY", environ.Env.NOTSET))
+# The pepper of ingest keys is apart from SECRET_KEY, so that either can be rotated without the other.
+KEY_PEPPER = env.str("KEY_PEPPER", default=_secrets.get("KEY_PEPPER", environ.Env.NOTSET))
+
+# -- HTTP ---------------------------------------------------------------------------------------
+DEBUG = env.bool("DEBUG", default=False)
+PORT = env.int("PORT", default=8000)
+# The address that people and alerts use; a https:// address turns secure cookies, HSTS and redirects on.
+PUBLIC_URL = env.str("PUBLIC_URL", default=f"http://127.0.0.1:{PORT}").rstrip("/")
+_is_https = PUBLIC_URL.startswith("https://")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]", PUBLIC_URL.split("//")[1].split(":")[0]])
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+ROOT_URLCONF = "latency_dashboard.urls"
+WSGI_APPLICATION = "latency_dashboard.wsgi.application"
+
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT = _is_https
+SESSION_COOKIE_NAME = "__Host-session" if _is_https else "session"
+CSRF_COOKIE_NAME = "__Host-csrftoken" if _is_https else "csrftoken"
+SECURE_HSTS_SECONDS = 31_536_000 if _is_https else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _is_https
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+# Behind a proxy that ends TLS and sets this header itself; unset means that the header is not trusted.
+if env.bool("TRUST_X_FORWARDED_PROTO", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF, NONCE],  # Plotly fills one nonce'd <style>
+        "img-src": [SELF, "data:", "blob:"],  # a chart's PNG export draws from data: and blob:
+        "font-src": [SELF],
+        "connect-src": [SELF],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "csp",
+    "ninja",
+    "latency_dashboard",
+    "budgets",
+    "alerts",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "csp.context_processors.nonce",
+            ],
+        },
+    }
+]
+
+# -- PostgreSQL: all truth ----------------------------------------------------------------------
+DATABASES = {"default": embedded.database_settings(DATA_DIR) if EMBEDDED_POSTGRES else env.db("DATABASE_URL")}
+DATABASES["default"] |= {
+    # A connection a thread, kept: Celery would close a pool around each task.
+    "CONN_MAX_AGE": env.int("DATABASE_CONN_MAX_AGE", default=60),
+    "CONN_HEALTH_CHECKS": True,
+}
+DATABASES["default"].setdefault("OPTIONS", {})["connect_timeout"] = 3
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# -- Redis: a doorbell --------------------------------------------------------------------------
+_redis_url = env.str("REDIS_URL", default="")
+CELERY_BROKER_URL = embedded.broker_url(DATA_DIR) if EMBEDDED_REDIS else _redis_url
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.redis.RedisCache",
+        "LOCATION": embedded.cache_url(DATA_DIR) if EMBEDDED_REDIS else _redis_url,
+        "KEY_PREFIX": "latency_dashboard",
+        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5},
+    }
+}
+
+# -- Sign-in ------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "budgets.User"
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "overview"
+LOGOUT_REDIRECT_URL = "login"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+
+# -- Language, time, static files ---------------------------------------------------------------
+LANGUAGE_CODE = "en-gb"
+USE_I18N = False
+USE_TZ = True
+TIME_ZONE = "UTC"
+STATIC_URL = "/static/"
+STATIC_ROOT = env.str("STATIC_ROOT", default=str(DATA_DIR / "static"))
+STATICFILES_DIRS = [BASE_DIR / "latency_dashboard" / "static"]
+STATICFILES_FINDERS = [
+    "django.contrib.staticfiles.finders.FileSystemFinder",
+    "django.contrib.staticfiles.finders.AppDirectoriesFinder",
+    "latency_dashboard.staticfinders.PlotlyFinder",
+]
+PLOTLY_BUNDLE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+
+# -- Ingest limits ------------------------------------------------------------------------------
+INGEST_MAX_WIRE_BYTES = 1 * 1024 * 1024
+INGEST_MAX_INFLATED_BYTES = 8 * 1024 * 1024
+INGEST_MAX_MEASUREMENTS = 10_000
+INGEST_MAX_BACKLOG = env.int("INGEST_MAX_BACKLOG", default=2_000_000)
+MAX_COMPONENTS_PER_FEATURE = 50
+MAX_ENVIRONMENTS_PER_FEATURE = 10
+MAX_SERIES_PER_FEATURE = 2000
+DATA_UPLOAD_MAX_MEMORY_SIZE = INGEST_MAX_WIRE_BYTES
+
+# -- Retention, in days -------------------------------------------------------------------------
+RAW_RETENTION_DAYS = env.int("RAW_RETENTION_DAYS", default=7)
+MINUTE_RETENTION_DAYS = env.int("MINUTE_RETENTION_DAYS", default=14)
+HOUR_RETENTION_DAYS = env.int("HOUR_RETENTION_DAYS", default=400)
+
+# -- Alerts -------------------------------------------------------------------------------------
+ALERT_KEEP_FIRING_SECONDS = env.int("ALERT_KEEP_FIRING_SECONDS", default=300)
+# Networks that webhooks may reach although they are private, e.g. 10.1.0.0/16.
+OUTBOUND_ALLOWED_CIDRS = env.list("OUTBOUND_ALLOWED_CIDRS", default=[])
+
+# -- Celery -------------------------------------------------------------------------------------
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 600,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+    "health_check_interval": 25,
+}
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 3, "interval_start": 0, "interval_step": 0.1, "interval_max": 0.3}
+CELERY_TASK_SOFT_TIME_LIMIT = 60
+CELERY_TASK_TIME_LIMIT = 90
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_MAX_TASKS_PER_CHILD = 500
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 20
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_DB_REUSE_MAX = 1000
+CELERY_TASK_DEFAULT_QUEUE = "maintain"
+CELERY_TIMEZONE = "UTC"
+
+# -- Logs ---------------------------------------------------------------------------------------
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {"httpcore": {"level": "WARNING"}},
+}
