@@ -1,0 +1,12 @@
+"""The ways to reach a team: one module a kind, all with the same three functions."""
+
+from __future__ import annotations
+
+from alerts.channels import webhook
+from alerts.channels.base import ChannelKind, InvalidConfig
+from alerts.channels.message import Message, MessageType
+
+KINDS: dict[str, ChannelKind] = {"webhook": webhook}
+"""The kind that a channel stores → the module that knows it."""
+
+__all__ = ["KINDS", "ChannelKind", "InvalidConfig", "Message", "MessageType"]

@@ -1,0 +1,3 @@
+from tests.receivers import webhook_receiver
+
+__all__ = ["webhook_receiver"]
