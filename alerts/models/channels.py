@@ -30,7 +30,11 @@ class Channel(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["team", "name"], name="channel_name_once_per_team"),
-            models.CheckConstraint(condition=Q(min_severity__in=["ticket", "page"]), name="channel_severity_is_known"),
+            models.CheckConstraint(
+                condition=Q(min_severity__in=["ticket", "page"]), name="channel_severity_is_known"
+            ),
+            models.CheckConstraint(condition=~Q(name=""), name="channel_has_a_name"),
+            models.CheckConstraint(condition=Q(kind__in=["webhook"]), name="channel_kind_is_known"),
         ]
 
     def __str__(self) -> str:
@@ -53,7 +57,9 @@ class Notification(models.Model):
     incident = models.ForeignKey(Incident, models.CASCADE, related_name="notifications")
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="notifications")
     event = models.CharField(max_length=30, choices=Event)
-    severity = models.CharField(max_length=10, choices=Severity, help_text="Of the incident when it was written")
+    severity = models.CharField(
+        max_length=10, choices=Severity, help_text="Of the incident when it was written"
+    )
     # The webhook-id: the same on every retry, so that a receiver can drop a copy.
     message_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     data = models.JSONField(help_text="The incident as it was when the message was written")
@@ -63,6 +69,7 @@ class Notification(models.Model):
     next_attempt_at = models.DateTimeField(null=True)
     leased_until = models.DateTimeField(null=True, help_text="A worker is sending it until then")
     finished_at = models.DateTimeField(null=True)
+    reason = models.CharField(max_length=50, blank=True, default="", help_text="Why it was given up, by name")
 
     class Meta:
         ordering = ["id"]
@@ -77,6 +84,25 @@ class Notification(models.Model):
                 | (~Q(state="pending") & Q(next_attempt_at=None, finished_at__isnull=False)),
                 name="notification_finished_at_exactly_when_not_pending",
             ),
+            models.CheckConstraint(
+                condition=Q(state__in=["pending", "delivered", "undeliverable"]),
+                name="notification_state_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(event__in=["incident.opened", "incident.acknowledged", "incident.resolved"]),
+                name="notification_event_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(severity__in=["ticket", "page"]), name="notification_severity_is_known"
+            ),
+            models.CheckConstraint(
+                condition=Q(leased_until=None) | Q(state="pending"),
+                name="notification_leased_only_while_pending",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="undeliverable") & ~Q(reason="") | ~Q(state="undeliverable") & Q(reason=""),
+                name="notification_says_why_it_was_given_up",
+            ),
         ]
         indexes = [
             # The claim of what is due; finished ones are the many.
@@ -88,20 +114,36 @@ class Notification(models.Model):
 
 
 class DeliveryAttempt(models.Model):
-    """One try to deliver a notification, as a person reads it."""
+    """One try to deliver a notification, as a person reads it. Written before it is made."""
+
+    class Outcome(models.TextChoices):
+        SENDING = "sending", "Under way"
+        DELIVERED = "delivered", "Delivered"
+        FAILED = "failed", "Failed"
+        INTERRUPTED = "interrupted", "The worker ended before it knew"
 
     notification = models.ForeignKey(Notification, models.CASCADE, related_name="attempts")
     number = models.PositiveSmallIntegerField()
+    outcome = models.CharField(max_length=15, choices=Outcome, default=Outcome.SENDING)
     started_at = models.DateTimeField()
     duration_ms = models.FloatField(null=True)
     status_code = models.PositiveSmallIntegerField(null=True)
-    error = models.TextField(blank=True, default="", help_text="Empty when it was delivered")
+    error = models.TextField(blank=True, default="", help_text="What went wrong, where it failed")
     excerpt = models.TextField(blank=True, default="", help_text="Beginning of the answer")
 
     class Meta:
         ordering = ["notification_id", "number"]
         constraints = [
             models.UniqueConstraint(fields=["notification", "number"], name="delivery_attempt_number_once"),
+            models.CheckConstraint(condition=Q(number__gte=1), name="delivery_attempt_number_from_1"),
+            models.CheckConstraint(
+                condition=Q(outcome__in=["sending", "delivered", "failed", "interrupted"]),
+                name="delivery_attempt_outcome_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(outcome="failed") & ~Q(error="") | ~Q(outcome="failed") & Q(error=""),
+                name="delivery_attempt_says_what_failed",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -32,7 +32,7 @@ class Incident(models.Model):
 
     feature = models.ForeignKey(Feature, models.CASCADE, related_name="incidents")
     environment = models.CharField(max_length=200)
-    milestone = models.CharField(max_length=20, choices=Milestone, null=True)
+    milestone = models.CharField(max_length=20, choices=Milestone, null=True)  # noqa: DJ001 (a component has none)
     component = models.ForeignKey(Component, models.CASCADE, null=True, related_name="incidents")
     state = models.CharField(max_length=15, choices=State, default=State.OPEN)
     severity = models.CharField(max_length=10, choices=Severity, help_text="The highest it has had")
@@ -42,10 +42,15 @@ class Incident(models.Model):
     burn_rate = models.FloatField(null=True, help_text="Of the long window of the tier that fired")
     opened_at = models.DateTimeField()
     acknowledged_at = models.DateTimeField(null=True)
+    acknowledged_by = models.CharField(max_length=300, blank=True, default="", help_text="A person or a key")
     resolved_at = models.DateTimeField(null=True)
-    is_resolved_by_hand = models.BooleanField(
-        default=False, help_text="While its rules have not been inactive once, no new incident takes its place"
+    resolved_by = models.CharField(
+        max_length=300,
+        blank=True,
+        default="",
+        help_text="A person or a key; empty where the rules resolved it",
     )
+    resolved_reason = models.CharField(max_length=50, blank=True, default="", help_text="Named reason")
     merged_into = models.ForeignKey("self", models.SET_NULL, null=True, related_name="merged")
 
     objects = IncidentQuerySet.as_manager()
@@ -60,11 +65,13 @@ class Incident(models.Model):
                 name="incident_one_unresolved_per_target",
             ),
             models.CheckConstraint(
-                condition=Q(component=None, milestone__isnull=False) | Q(component__isnull=False, milestone=None),
+                condition=Q(component=None, milestone__isnull=False)
+                | Q(component__isnull=False, milestone=None),
                 name="incident_has_exactly_one_of_component_and_milestone",
             ),
             models.CheckConstraint(
-                condition=Q(state="resolved", resolved_at__isnull=False) | (~Q(state="resolved") & Q(resolved_at=None)),
+                condition=Q(state="resolved", resolved_at__isnull=False)
+                | (~Q(state="resolved") & Q(resolved_at=None)),
                 name="incident_resolved_at_exactly_when_resolved",
             ),
             models.CheckConstraint(
@@ -72,13 +79,29 @@ class Incident(models.Model):
                 name="incident_acknowledged_at_when_acknowledged",
             ),
             models.CheckConstraint(
-                condition=~Q(state="open") | Q(acknowledged_at=None), name="incident_not_acknowledged_while_open"
+                condition=~Q(state="open") | Q(acknowledged_at=None),
+                name="incident_not_acknowledged_while_open",
+            ),
+            models.CheckConstraint(
+                condition=Q(resolved_at=None, resolved_by="", resolved_reason="")
+                | (Q(resolved_at__isnull=False) & ~Q(resolved_reason="")),
+                name="incident_says_why_it_was_resolved",
+            ),
+            models.CheckConstraint(
+                condition=Q(merged_into=None) | (Q(state="resolved") & ~Q(merged_into=F("id"))),
+                name="incident_merged_into_another_is_resolved",
+            ),
+            models.CheckConstraint(
+                condition=Q(milestone=None) | Q(milestone__in=["first_token", "complete"]),
+                name="incident_milestone_is_known",
             ),
             models.CheckConstraint(
                 condition=Q(resolved_at=None) | Q(resolved_at__gte=F("opened_at")),
                 name="incident_resolved_after_it_opened",
             ),
-            models.CheckConstraint(condition=Q(severity__in=["ticket", "page"]), name="incident_severity_is_known"),
+            models.CheckConstraint(
+                condition=Q(severity__in=["ticket", "page"]), name="incident_severity_is_known"
+            ),
             models.CheckConstraint(
                 condition=Q(state__in=["open", "acknowledged", "resolved"]), name="incident_state_is_known"
             ),
@@ -86,6 +109,10 @@ class Incident(models.Model):
         indexes = [
             # The list of what is open, worst and newest first; resolved ones are the many.
             models.Index(fields=["feature", "-opened_at"], name="incident_by_feature"),
+            # Every evaluation asks what a person resolved within the last half hour.
+            models.Index(
+                fields=["resolved_at"], condition=~Q(resolved_by=""), name="incident_resolved_by_a_person"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -114,14 +141,33 @@ class IncidentEvent(models.Model):
     incident = models.ForeignKey(Incident, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=20, choices=Kind)
     at = models.DateTimeField()
-    actor = models.CharField(max_length=300, blank=True, default="", help_text="A person, a key, or empty for a rule")
+    actor = models.CharField(
+        max_length=300, blank=True, default="", help_text="A person, a key, or empty for a rule"
+    )
     reason = models.CharField(max_length=50, blank=True, default="", help_text="Named reason of the decision")
     note = models.TextField(blank=True, default="")
     details = models.JSONField(default=dict)
 
     class Meta:
-        ordering = ["at", "id"]
-        indexes = [models.Index(fields=["incident", "at"], name="incident_event_by_time")]
+        # By id, which is the order of writing: the row of the incident is locked meanwhile.
+        ordering = ["id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(
+                    kind__in=[
+                        "opened",
+                        "evidence",
+                        "severity_raised",
+                        "cause_changed",
+                        "acknowledged",
+                        "resolved",
+                        "merged",
+                    ]
+                ),
+                name="incident_event_kind_is_known",
+            ),
+        ]
+        indexes = [models.Index(fields=["incident", "id"], name="incident_event_in_order")]
 
     def __str__(self) -> str:
         return f"{self.kind} at {self.at}"

@@ -25,18 +25,23 @@ class AlertRule(models.Model):
     feature = models.ForeignKey(Feature, models.CASCADE, related_name="alert_rules")
     environment = models.CharField(max_length=200, default="production")
     kind = models.CharField(max_length=30, choices=Kind)
-    milestone = models.CharField(max_length=20, choices=Milestone, null=True, blank=True)
+    # Null and not "": the unique key, the constraints and the series speak of none.
+    milestone = models.CharField(max_length=20, choices=Milestone, null=True, blank=True)  # noqa: DJ001
     is_enabled = models.BooleanField(default=True)
     for_seconds = models.PositiveIntegerField(default=0, help_text="How long it must hold before it fires")
     keep_firing_seconds = models.PositiveIntegerField(
-        null=True, blank=True, help_text="How long it must be over before it clears; empty: ALERT_KEEP_FIRING_SECONDS"
+        null=True,
+        blank=True,
+        help_text="How long it must be over before it clears; empty: ALERT_KEEP_FIRING_SECONDS",
     )
     created_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         constraints = [
             models.UniqueConstraint(
-                fields=["feature", "environment", "kind", "milestone"], nulls_distinct=False, name="alert_rule_once"
+                fields=["feature", "environment", "kind", "milestone"],
+                nulls_distinct=False,
+                name="alert_rule_once",
             ),
             models.CheckConstraint(
                 condition=Q(kind="burn_rate", milestone__in=["first_token", "complete"])
@@ -50,7 +55,10 @@ class AlertRule(models.Model):
 
 
 class RuleState(models.Model):
-    """Where one condition of a rule stands: a tier ("1h/5m", "outage") or a component by name."""
+    """Where one condition of a rule stands: a tier ("1h/5m", "outage") or a component by name.
+
+    A condition that was never active has no row.
+    """
 
     class Status(models.TextChoices):
         INACTIVE = "inactive", "Inactive"
@@ -62,7 +70,9 @@ class RuleState(models.Model):
     key = models.CharField(max_length=200)
     status = models.CharField(max_length=10, choices=Status, default=Status.INACTIVE)
     since = models.DateTimeField(help_text="When it entered this status")
-    severity = models.CharField(max_length=10, choices=Severity, null=True)
+    # What was resolved by hand stays so until each of its conditions has been inactive once; this tells.
+    active_since = models.DateTimeField(null=True, help_text="When it left inactive; empty while inactive")
+    severity = models.CharField(max_length=10, choices=Severity, null=True)  # noqa: DJ001 (as above)
     reason = models.CharField(max_length=50, help_text="Named reason of the latest decision")
     no_data_since = models.DateTimeField(null=True, help_text="Since when its windows hold no data")
     evidence = models.JSONField(default=dict, help_text="The numbers that decided")
@@ -74,6 +84,15 @@ class RuleState(models.Model):
             models.CheckConstraint(
                 condition=Q(status__in=["inactive", "pending", "firing", "recovering"]),
                 name="rule_state_status_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(status="inactive", active_since=None)
+                | (~Q(status="inactive") & Q(active_since__isnull=False)),
+                name="rule_state_active_since_exactly_while_active",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status__in=["firing", "recovering"]) | Q(severity__in=["ticket", "page"]),
+                name="rule_state_that_fires_has_a_severity",
             ),
         ]
 
