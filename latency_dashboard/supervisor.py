@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, NoReturn
 
 from latency_dashboard import guard
 
@@ -172,24 +172,30 @@ class Processes:
         self._watch(process)
         return process
 
-    def run(self, program: Program, *, timeout_seconds: float) -> str:
-        """Runs a program to its end and returns what it wrote.
+    def run(self, *programs: Program, timeout_seconds: float) -> list[str]:
+        """Runs programs side by side, each to its end, and returns what they wrote.
 
-        Raises ProgramError with its last lines where it fails or takes longer.
+        Raises ProgramError with its last lines where one fails or takes longer.
         """
-        with tempfile.TemporaryFile() as output:
-            process = self.start(program, output=output)
-            try:
-                is_over = self.wait_until(lambda: not process.is_running, timeout_seconds=timeout_seconds)
-            finally:
-                self.end(process)
-            output.seek(0)
-            text = output.read().decode(errors="replace")
-        if not is_over or process.popen.returncode:
-            reason = f"ended with {process.ending}" if is_over else f"took longer than {timeout_seconds:g} s"
-            last_words = "\n".join(text.splitlines()[-25:])
-            raise ProgramError(f"{program.name} {reason}.\n{last_words}".rstrip())
-        return text
+        with contextlib.ExitStack() as stack:
+            outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in programs]
+            processes: list[Process] = []
+            stack.callback(lambda: self.end(*processes))
+            for program, output in zip(programs, outputs, strict=True):
+                processes.append(self.start(program, output=output))
+            self.wait_until(
+                lambda: not any(process.is_running for process in processes), timeout_seconds=timeout_seconds
+            )
+            texts = []
+            for process, output in zip(processes, outputs, strict=True):
+                output.seek(0)
+                text = output.read().decode(errors="replace")
+                if process.is_running or process.popen.returncode:
+                    how = f"took longer than {timeout_seconds:g} s" if process.is_running else process.ending
+                    last_words = "\n".join(text.splitlines()[-25:])
+                    raise ProgramError(f"{process.program.name} failed ({how}):\n{last_words}".rstrip())
+                texts.append(text)
+            return texts
 
     def wait_until(self, condition: Callable[[], bool], *, timeout_seconds: float) -> bool:
         """Whether the condition came true in time."""
@@ -304,7 +310,7 @@ class Supervisor(Processes):
         self._kept[process.program.name] = _Kept(process)
         return process
 
-    def watch(self) -> None:
+    def watch(self) -> NoReturn:
         """Looks after the processes until Stopped is raised."""
         while True:
             self.pause(60)
