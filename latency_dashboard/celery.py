@@ -28,6 +28,7 @@ app.conf.beat_schedule = {
     "roll up pending batches that no hint announced": _every(2, "budgets.tasks.roll_up"),
     "evaluate every rule": _every(10, "alerts.tasks.evaluate"),
     "deliver notifications that are due": _every(5, "alerts.tasks.deliver_due"),
+    "judge anew what a first latency budget covers": _every(10, "budgets.tasks.rejudge"),
     "derive closed hours and days": _every(15, "budgets.tasks.compact"),
     "make partitions ahead and drop expired ones": _every(600, "budgets.tasks.maintain"),
 }

@@ -29,6 +29,7 @@ class Migration(migrations.Migration):
                 ('runbook_url', models.URLField(blank=True, default='', max_length=2000)),
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('archived_at', models.DateTimeField(blank=True, null=True)),
+                ('rejudge_requested_at', models.DateTimeField(blank=True, help_text='A first version was saved: what is stored is to be judged anew', null=True)),
             ],
         ),
         migrations.CreateModel(

@@ -45,6 +45,9 @@ class Feature(models.Model):
     runbook_url = models.URLField(max_length=2000, blank=True, default="")
     created_at = models.DateTimeField(default=timezone.now)
     archived_at = models.DateTimeField(null=True, blank=True)
+    rejudge_requested_at = models.DateTimeField(
+        null=True, blank=True, help_text="A first version was saved: what is stored is to be judged anew"
+    )
 
     objects = FeatureQuerySet.as_manager()
 
@@ -135,16 +138,22 @@ class LatencyBudget(models.Model):
     class Meta:
         ordering = ["feature_id", "milestone", "version"]
         constraints = [
-            models.UniqueConstraint(fields=["feature", "milestone", "version"], name="latency_budget_version_once"),
+            models.UniqueConstraint(
+                fields=["feature", "milestone", "version"], name="latency_budget_version_once"
+            ),
             models.CheckConstraint(
-                condition=Q(milestone__in=["first_token", "complete"]), name="latency_budget_milestone_is_known"
+                condition=Q(milestone__in=["first_token", "complete"]),
+                name="latency_budget_milestone_is_known",
             ),
             models.CheckConstraint(condition=Q(version__gte=1), name="latency_budget_version_from_1"),
             models.CheckConstraint(condition=Q(budget_ms__gt=0), name="latency_budget_is_positive"),
             models.CheckConstraint(
-                condition=Q(objective__gt=0) & Q(objective__lt=1), name="latency_budget_objective_between_0_and_1"
+                condition=Q(objective__gt=0) & Q(objective__lt=1),
+                name="latency_budget_objective_between_0_and_1",
             ),
-            models.CheckConstraint(condition=Q(window_days__in=[7, 28, 30]), name="latency_budget_window_is_known"),
+            models.CheckConstraint(
+                condition=Q(window_days__in=[7, 28, 30]), name="latency_budget_window_is_known"
+            ),
             models.CheckConstraint(
                 condition=Q(budget_ms=None, objective=None, window_days=None)
                 | Q(budget_ms__isnull=False, objective__isnull=False, window_days__isnull=False),
@@ -177,7 +186,9 @@ class Allocation(models.Model):
     class Meta:
         ordering = ["id"]
         constraints = [
-            models.UniqueConstraint(fields=["latency_budget", "component"], name="allocation_once_per_component"),
+            models.UniqueConstraint(
+                fields=["latency_budget", "component"], name="allocation_once_per_component"
+            ),
             models.CheckConstraint(condition=Q(allocated_ms__gt=0), name="allocation_is_positive"),
         ]
 

@@ -71,15 +71,20 @@ class Batch(models.Model):
     ended_to = models.DateTimeField(help_text="Latest ended_at in it, inclusive")
     idempotency_key = models.CharField(max_length=255, null=True)
     payload_digest = models.BinaryField(max_length=32, null=True, help_text="SHA-256 of the inflated body")
-    answer = models.JSONField(null=True, help_text="What was answered, for a replay under the idempotency key")
+    answer = models.JSONField(
+        null=True, help_text="What was answered, for a replay under the idempotency key"
+    )
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["team", "idempotency_key"], name="batch_idempotency_key_once_per_team"),
+            models.UniqueConstraint(
+                fields=["team", "idempotency_key"], name="batch_idempotency_key_once_per_team"
+            ),
             models.CheckConstraint(condition=Q(measurement_count__gt=0), name="batch_is_not_empty"),
             models.CheckConstraint(condition=Q(ended_from__lte=F("ended_to")), name="batch_range_is_ordered"),
             models.CheckConstraint(
-                condition=Q(state="pending", rolled_up_at=None) | Q(state="rolled_up", rolled_up_at__isnull=False),
+                condition=Q(state="pending", rolled_up_at=None)
+                | Q(state="rolled_up", rolled_up_at__isnull=False),
                 name="batch_rolled_up_at_exactly_when_rolled_up",
             ),
             models.CheckConstraint(
@@ -89,7 +94,12 @@ class Batch(models.Model):
         ]
         indexes = [
             # The worker's claim, and a team's backlog: only what is pending, so it stays small.
-            models.Index(fields=["id"], include=["team", "measurement_count"], condition=Q(state="pending"), name="batch_pending"),
+            models.Index(
+                fields=["id"],
+                include=["team", "measurement_count"],
+                condition=Q(state="pending"),
+                name="batch_pending",
+            ),
             models.Index(fields=["received_at"], name="batch_received_at"),
         ]
 
@@ -106,7 +116,9 @@ class Series(models.Model):
     milestone = models.CharField(max_length=20, choices=Milestone, null=True)
     environment = models.CharField(max_length=200)
     release = models.CharField(max_length=200, blank=True, default="")
-    last_seen_on = models.DateField(help_text="UTC day of the latest receipt; the limit on series counts 14 days")
+    last_seen_on = models.DateField(
+        help_text="UTC day of the latest receipt; the limit on series counts 14 days"
+    )
 
     class Meta:
         verbose_name_plural = "series"
@@ -117,7 +129,8 @@ class Series(models.Model):
                 name="series_once",
             ),
             models.CheckConstraint(
-                condition=Q(component=None, milestone__isnull=False) | Q(component__isnull=False, milestone=None),
+                condition=Q(component=None, milestone__isnull=False)
+                | Q(component__isnull=False, milestone=None),
                 name="series_has_exactly_one_of_component_and_milestone",
             ),
             models.CheckConstraint(
@@ -139,13 +152,17 @@ class Measurement(models.Model):
     """
 
     pk = models.CompositePrimaryKey("series_id", "ended_at", "batch_id")
-    series = models.ForeignKey(Series, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    series = models.ForeignKey(
+        Series, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
     ended_at = models.DateTimeField()
     duration_ms = models.FloatField()
     status = models.SmallIntegerField(choices=Status)
     batch = models.ForeignKey(Batch, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
     trace_id = models.UUIDField(null=True)
-    span_id = models.BigIntegerField(null=True, help_text="16 hex digits, read as a signed big-endian integer")
+    span_id = models.BigIntegerField(
+        null=True, help_text="16 hex digits, read as a signed big-endian integer"
+    )
     parent_span_id = models.BigIntegerField(null=True)
     labels = models.JSONField(null=True)
 
@@ -173,7 +190,9 @@ class Span(models.Model):
     """
 
     pk = models.CompositePrimaryKey("trace_id", "ended_at", "series_id", "batch_id")
-    series = models.ForeignKey(Series, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    series = models.ForeignKey(
+        Series, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
     ended_at = models.DateTimeField()
     duration_ms = models.FloatField()
     status = models.SmallIntegerField(choices=Status)

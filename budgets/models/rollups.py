@@ -18,7 +18,9 @@ class Rollup(models.Model):
       Timeouts rank above every finite duration, so `min_timeout_ms` and `max_ok_ms` bound what they hide.
     """
 
-    series = models.ForeignKey(Series, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    series = models.ForeignKey(
+        Series, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
     start = models.DateTimeField()
     total = models.IntegerField()
     errors = models.IntegerField()
@@ -39,7 +41,9 @@ class Rollup(models.Model):
         abstract = True
         constraints = [
             models.CheckConstraint(
-                condition=Q(total__gt=0, errors__gte=0, timeouts__gte=0, total__gte=F("errors") + F("timeouts")),
+                condition=Q(
+                    total__gt=0, errors__gte=0, timeouts__gte=0, total__gte=F("errors") + F("timeouts")
+                ),
                 name="%(class)s_counts_add_up",
             ),
             models.CheckConstraint(
@@ -89,7 +93,9 @@ class DirtyHour(models.Model):
     """An hour whose minutes changed since its rollup was derived: until then it is read from its minutes."""
 
     pk = models.CompositePrimaryKey("series_id", "start")
-    series = models.ForeignKey(Series, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    series = models.ForeignKey(
+        Series, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
     start = models.DateTimeField()
 
     class Meta:
@@ -103,7 +109,9 @@ class DirtyDay(models.Model):
     """A day with hours that changed since its rollup was derived: until then it is read from its hours."""
 
     pk = models.CompositePrimaryKey("series_id", "start")
-    series = models.ForeignKey(Series, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+")
+    series = models.ForeignKey(
+        Series, models.DO_NOTHING, db_constraint=False, db_index=False, related_name="+"
+    )
     start = models.DateTimeField()
 
     class Meta:

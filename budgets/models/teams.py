@@ -29,7 +29,7 @@ class User(AbstractUser):
     email = models.EmailField("e-mail address", unique=True)
 
     USERNAME_FIELD = "email"
-    REQUIRED_FIELDS: list[str] = []
+    REQUIRED_FIELDS = []  # type: ignore[misc]
     objects = UserManager()  # type: ignore[assignment,misc]
 
     def __str__(self) -> str:

@@ -1,0 +1,47 @@
+"""Tells a worker that there is something to do. Only a hint: it may be lost, and a sweep finds the work anyway."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from celery import current_app
+from django.core.cache import cache
+
+log = logging.getLogger(__name__)
+
+_RUNG = "roll_up_rung"
+# Long enough for a busy worker to get to it; should the task be lost, the next POST after this rings again.
+_RUNG_FOR_S = 2
+# After a failure this process leaves the bell alone, so that no request waits for a Redis that is away.
+_SILENT_FOR_S = 5.0
+_silent_until = 0.0
+
+
+def ring() -> None:
+    """Asks for a roll-up, unless one is asked for already. Never raises, and never waits long."""
+    global _silent_until
+    if time.monotonic() < _silent_until:
+        return
+    try:
+        if cache.add(_RUNG, 1, timeout=_RUNG_FOR_S):
+            current_app.send_task("budgets.tasks.roll_up", retry=False, expires=10)
+    except Exception as error:
+        _silent_until = time.monotonic() + _SILENT_FOR_S
+        log.warning("Redis cannot be reached (%s); sweeps do the work until it can.", error)
+
+
+def heard() -> None:
+    """Lets the next POST ring again: called before batches are claimed, so that none slips in between."""
+    try:
+        cache.delete(_RUNG)
+    except Exception as error:
+        log.warning("Redis cannot be reached (%s).", error)
+
+
+def send(task: str, *args: object) -> None:
+    """Sends a task by name; a failure is logged, because a sweep does the same later."""
+    try:
+        current_app.send_task(task, args=args, retry=False, expires=30)
+    except Exception as error:
+        log.warning("Task %s was not sent (%s); a sweep does it.", task, error)

@@ -1,0 +1,275 @@
+"""Storing a batch once: decode, check, and commit measurements and batch together before answering."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import numpy as np
+from django.conf import settings
+from django.db import connection, transaction
+
+from . import columns
+from .columns import Nullable
+from .errors import Refusal, error_document
+from .locks import NAMESPACE
+from .models import Batch, IngestKey
+from .partitions import ensure_partitions
+from .payloads import Columns, Payload, postgres_us, read_payload
+from .series import Refused, resolve
+
+IDEMPOTENCY_FOR = timedelta(hours=24)
+_DAY_US = 86_400_000_000
+# How long a process trusts its count of a team's backlog: the limit is there to protect the database, not to be exact.
+_BACKLOG_FOR_S = 1.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What to answer. `batch_id` is None where nothing was stored now."""
+
+    status: int
+    document: dict[str, Any]
+    is_replay: bool = False
+    batch_id: int | None = None
+
+
+def accept(*, key: IngestKey, body: bytes, idempotency_key: str | None = None, now: datetime) -> Answer:
+    """Stores what is usable of a body, durably, and says what was not.
+
+    Raises Refusal for a body that is refused whole: 400, 409, 413, 422, 429 by the code. Where nothing in it
+    is usable the answer has status 400 and the reasons, and nothing is kept under the idempotency key.
+    """
+    _refuse_backlog(key)
+    if idempotency_key is not None:
+        _check_idempotency_key(idempotency_key)
+    payload = read_payload(
+        body,
+        now=now,
+        oldest=now - timedelta(days=settings.RAW_RETENTION_DAYS),
+        max_items=settings.INGEST_MAX_MEASUREMENTS,
+    )
+    # Before the transaction: a partition that is made stays, and its locks are not held while rows are written.
+    _ensure_partitions("budgets_measurement", payload.measurements)
+    _ensure_partitions("budgets_span", payload.spans)
+    with transaction.atomic():
+        if idempotency_key is None:
+            return _store(key, payload, None, None, now)
+        digest = hashlib.sha256(body).digest()
+        replay = _replay(key, idempotency_key, digest, now)
+        return replay or _store(key, payload, idempotency_key, digest, now)
+
+
+def encode(document: dict[str, Any]) -> bytes:
+    """The answer as JSON."""
+    return msgspec.json.encode(document)
+
+
+def inflate(body: bytes, limit: int) -> bytes:
+    """A gzip body, inflated no further than the limit.
+
+    Raises Refusal("body_too_large", 413) beyond it and Refusal("malformed_gzip") for what is no gzip.
+    """
+    parts: list[bytes] = []
+    size = 0
+    data = body
+    try:
+        while data:
+            inflater = zlib.decompressobj(wbits=31)
+            part = inflater.decompress(data, limit + 1 - size)
+            parts.append(part)
+            size += len(part)
+            if size > limit:
+                raise Refusal(
+                    "body_too_large",
+                    f"The body inflates to more than {limit} bytes. Send it in several parts; nothing was stored.",
+                    status=413,
+                )
+            if not inflater.eof:
+                raise Refusal("malformed_gzip", "The gzip body is cut off. Nothing was stored.")
+            data = inflater.unused_data
+    except zlib.error as error:
+        raise Refusal("malformed_gzip", f"The body is not gzip: {error}. Nothing was stored.") from error
+    return b"".join(parts)
+
+
+def _store(
+    key: IngestKey, payload: Payload, idempotency_key: str | None, digest: bytes | None, now: datetime
+) -> Answer:
+    measurements, series_ids = _resolve(key, payload, now)
+    rejected = [payload.rejected[origin].document() for origin in sorted(payload.rejected)]
+    if not len(measurements):
+        if not rejected:
+            raise Refusal(
+                "empty_body", 'The body holds neither "measurements" nor "requests". Nothing was stored.'
+            )
+        error = error_document(
+            "nothing_usable", f"All {len(rejected)} items were rejected. Nothing was stored."
+        )
+        return Answer(400, {**error, "rejected": rejected})
+    accepted = int(payload.sizes.sum()) - int(sum(payload.sizes[origin] for origin in payload.rejected))
+    document = {"accepted": accepted, "duplicates": payload.duplicates, "rejected": rejected}
+    spans, span_series_ids = _spans(payload, measurements, series_ids)
+    batch_id = _insert_batch(key, measurements, idempotency_key, digest, document, now)
+    _copy("budgets_measurement", measurements, series_ids, batch_id, with_labels=True)
+    if len(spans):
+        _copy("budgets_span", spans, span_series_ids, batch_id, with_labels=False)
+    return Answer(200, document, batch_id=batch_id)
+
+
+def _resolve(key: IngestKey, payload: Payload, now: datetime) -> tuple[Columns, np.ndarray]:
+    """The rows that can be stored, and their series; the others are added to what is rejected."""
+    measurements = payload.measurements
+    found = resolve(key.team, measurements.target, now)
+    refused = {target: one for target, one in found.items() if isinstance(one, Refused)}
+    if refused:
+        for origin, target in zip(measurements.origin.tolist(), measurements.target, strict=True):
+            if target in refused:
+                payload.reject(origin, refused[target].code, refused[target].message)
+    if payload.rejected:
+        bad = np.fromiter(payload.rejected, dtype=np.int64)
+        measurements = measurements.take(~np.isin(measurements.origin, bad))
+    series_ids = np.array([found[target] for target in measurements.target], dtype=">i4")
+    return measurements, series_ids
+
+
+def _spans(payload: Payload, measurements: Columns, series_ids: np.ndarray) -> tuple[Columns, np.ndarray]:
+    spans = payload.spans
+    if not len(spans):
+        return spans, np.empty(0, dtype=">i4")
+    if payload.rejected:
+        spans = spans.take(~np.isin(spans.origin, np.fromiter(payload.rejected, dtype=np.int64)))
+    by_target = dict(zip(measurements.target, series_ids.tolist(), strict=True))
+    return spans, np.array([by_target[target] for target in spans.target], dtype=">i4")
+
+
+def _ensure_partitions(table: str, rows: Columns) -> None:
+    good = rows.ended_us
+    if not len(good):
+        return
+    days = {int(good.min()) // _DAY_US, int(good.max()) // _DAY_US}
+    if len(days) > 1:
+        days = set(np.unique(good // _DAY_US).tolist())
+    ensure_partitions(table, [datetime.fromtimestamp(day * 86_400, tz=UTC).date() for day in days])
+
+
+def _insert_batch(
+    key: IngestKey,
+    measurements: Columns,
+    idempotency_key: str | None,
+    digest: bytes | None,
+    document: dict[str, Any],
+    now: datetime,
+) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO budgets_batch (team_id, key_id, state, received_at, measurement_count,
+                                       ended_from, ended_to, idempotency_key, payload_digest, answer)
+            VALUES (%s, %s, 'pending', %s, %s, to_timestamp(%s / 1e6), to_timestamp(%s / 1e6), %s, %s, %s)
+            RETURNING id
+            """,
+            [
+                key.team_id,
+                key.pk,
+                now,
+                len(measurements),
+                int(measurements.ended_us.min()),
+                int(measurements.ended_us.max()),
+                idempotency_key,
+                digest,
+                msgspec.json.encode(document).decode() if idempotency_key is not None else None,
+            ],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def _copy(table: str, rows: Columns, series_ids: np.ndarray, batch_id: int, *, with_labels: bool) -> None:
+    columns.copy_in(
+        table,
+        {
+            "ended_at": postgres_us(rows.ended_us),
+            "duration_ms": rows.duration_ms.astype(">f8"),
+            "batch_id": np.full(len(rows), batch_id, dtype=">i8"),
+            "span_id": Nullable(*rows.span_id),
+            "parent_span_id": Nullable(*rows.parent_span_id),
+            "series_id": series_ids,
+            "status": rows.status.astype(">i2"),
+            "trace_id": Nullable(*rows.trace_id),
+        },
+        ("labels", rows.labels) if with_labels and rows.labels else None,
+    )
+
+
+# -- idempotency ------------------------------------------------------------------------------------
+
+
+def _check_idempotency_key(idempotency_key: str) -> None:
+    if not 1 <= len(idempotency_key) <= 255 or not idempotency_key.isprintable():
+        raise Refusal(
+            "invalid_idempotency_key",
+            "Idempotency-Key must have 1 to 255 printable characters. Nothing was stored.",
+        )
+
+
+def _replay(key: IngestKey, idempotency_key: str, digest: bytes, now: datetime) -> Answer | None:
+    """The answer that was given before; None where the key is free, which this transaction then holds."""
+    name = hashlib.sha256(f"{key.team_id} {idempotency_key}".encode()).digest()
+    with connection.cursor() as cursor:
+        # Not an insert that waits: a sender that repeats itself while the first try is under way is told so.
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [int.from_bytes(name[:7], "big") ^ NAMESPACE])
+        if not cursor.fetchone()[0]:
+            raise Refusal(
+                "idempotency_key_in_flight",
+                "A request under this Idempotency-Key is being stored just now. Try again in a moment.",
+                status=409,
+            )
+    before = Batch.objects.filter(team_id=key.team_id, idempotency_key=idempotency_key).first()
+    if before is None:
+        return None
+    if before.received_at <= now - IDEMPOTENCY_FOR:
+        Batch.objects.filter(pk=before.pk).update(idempotency_key=None)
+        return None
+    if bytes(before.payload_digest or b"") != digest:
+        raise Refusal(
+            "idempotency_key_reused",
+            "This Idempotency-Key came with another payload within the last 24 h. Use a new key for new data; "
+            "nothing was stored.",
+            status=422,
+        )
+    assert before.answer is not None
+    return Answer(200, before.answer, is_replay=True)
+
+
+# -- backlog ----------------------------------------------------------------------------------------
+
+_backlogs: dict[tuple[str, int], tuple[float, int]] = {}
+_backlogs_lock = threading.Lock()
+
+
+def _refuse_backlog(key: IngestKey) -> None:
+    name = (str(connection.settings_dict["NAME"]), key.team_id)
+    with _backlogs_lock:
+        counted_at, backlog = _backlogs.get(name, (float("-inf"), 0))
+    if time.monotonic() - counted_at > _BACKLOG_FOR_S:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT coalesce(sum(measurement_count), 0) FROM budgets_batch WHERE state = 'pending' AND team_id = %s",
+                [key.team_id],
+            )
+            backlog = int(cursor.fetchone()[0])
+        with _backlogs_lock:
+            _backlogs[name] = (time.monotonic(), backlog)
+    if backlog > settings.INGEST_MAX_BACKLOG:
+        raise Refusal(
+            "backlog_full",
+            f"{backlog} measurements of the team wait to be rolled up, over {settings.INGEST_MAX_BACKLOG}. "
+            "Try again later; nothing was stored.",
+            status=429,
+        )

@@ -1,0 +1,96 @@
+"""Bearer keys: `ld_<prefix>_<secret>`, shown once, kept as an HMAC under a pepper of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import string
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils.text import slugify
+
+from .errors import Refusal
+from .models import IngestKey, Team
+
+ALPHABET = string.ascii_letters + string.digits
+PREFIX_LENGTH = 8
+SECRET_LENGTH = 40  # 62^40: 238 bits
+# How stale `last_used_at` may be. Writing it on every request would make each one an update of the same row.
+LAST_USED_RESOLUTION = timedelta(minutes=1)
+
+
+def create_key(
+    *,
+    team_slug: str,
+    name: str,
+    scopes: Sequence[str],
+    now: datetime,
+    expires_at: datetime | None = None,
+) -> tuple[IngestKey, str]:
+    """A new key and its plain text, which nothing can show again. Makes the team where it is new.
+
+    Raises Refusal("invalid_key") for a name, a team or scopes that cannot be.
+    """
+    known = [scope.value for scope in IngestKey.Scope]
+    wanted = list(dict.fromkeys(scopes))
+    fields: dict[str, list[str]] = {}
+    if not name.strip() or len(name) > 200:
+        fields["name"] = ["A key needs a name of 1 to 200 characters, so that people know what to revoke."]
+    if not team_slug or slugify(team_slug) != team_slug.lower() or len(team_slug) > 200:
+        fields["team"] = [f"A team is named by letters, digits, hyphens and underscores, got {team_slug!r}."]
+    unknown = [scope for scope in wanted if scope not in known]
+    if unknown or not wanted:
+        fields["scopes"] = [
+            f"Expected one or more of {', '.join(known)}, got {', '.join(unknown) or 'none'}."
+        ]
+    if expires_at is not None and expires_at <= now:
+        fields["expires_at"] = ["A key must expire in the future."]
+    if fields:
+        raise Refusal(
+            "invalid_key",
+            "The key was not made: "
+            + " ".join(message for messages in fields.values() for message in messages),
+            fields=fields,
+        )
+    prefix = "".join(secrets.choice(ALPHABET) for _ in range(PREFIX_LENGTH))
+    secret = "".join(secrets.choice(ALPHABET) for _ in range(SECRET_LENGTH))
+    with transaction.atomic():
+        team, _ = Team.objects.get_or_create(
+            slug=team_slug, defaults={"name": team_slug.replace("-", " ").capitalize(), "created_at": now}
+        )
+        key = IngestKey.objects.create(
+            team=team,
+            name=name.strip(),
+            prefix=prefix,
+            digest=_digest(secret),
+            scopes=wanted,
+            created_at=now,
+            expires_at=expires_at,
+        )
+    return key, f"ld_{prefix}_{secret}"
+
+
+def authenticate(token: str, now: datetime) -> IngestKey | None:
+    """The usable key that a bearer token is, with its team; None for anything else."""
+    parts = token.split("_", 2)
+    if len(parts) != 3 or parts[0] != "ld" or len(parts[1]) != PREFIX_LENGTH or "\0" in token:
+        return None
+    key = IngestKey.objects.select_related("team").filter(prefix=parts[1]).first()
+    # The digest is compared also where no key has the prefix, so that both take the same time.
+    is_right = hmac.compare_digest(bytes(key.digest) if key else b"\0" * 32, _digest(parts[2]))
+    if key is None or not is_right or not key.is_usable(now):
+        return None
+    if key.last_used_at is None or now - key.last_used_at > LAST_USED_RESOLUTION:
+        IngestKey.objects.filter(pk=key.pk).filter(
+            Q(last_used_at=None) | Q(last_used_at__lt=now - LAST_USED_RESOLUTION)
+        ).update(last_used_at=now)
+    return key
+
+
+def _digest(secret: str) -> bytes:
+    return hmac.digest(settings.KEY_PEPPER.encode(), secret.encode(), hashlib.sha256)

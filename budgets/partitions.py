@@ -1,0 +1,134 @@
+"""Daily partitions: made ahead of time and on demand, dropped after the retention."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+
+from django.conf import settings
+from django.db import OperationalError, connection, transaction
+
+from .locks import PARTITIONS, lock
+
+log = logging.getLogger(__name__)
+
+DAYS_AHEAD = 7
+# Table -> the setting that says for how many days it is kept.
+RETENTION_SETTINGS = {
+    "budgets_measurement": "RAW_RETENTION_DAYS",
+    "budgets_span": "RAW_RETENTION_DAYS",
+    "budgets_rollup_minute": "MINUTE_RETENTION_DAYS",
+}
+_NAME = re.compile(r"^(?P<table>.+)_(?P<day>\d{8})$")
+
+# Partitions that this process has seen, by database. A dropped one does no harm here:
+# what would go into it is older than the retention and was rejected before.
+_seen: set[tuple[str, str, date]] = set()
+
+
+def ensure_partitions(table: str, days: Iterable[date]) -> None:
+    """Makes the partitions of these UTC days where they are missing."""
+    database = str(connection.settings_dict["NAME"])
+    missing = sorted(day for day in set(days) if (database, table, day) not in _seen)
+    if not missing:
+        return
+    with transaction.atomic(), connection.cursor() as cursor:
+        lock(PARTITIONS)
+        existing = _existing_days(table)
+        for day in missing:
+            if day in existing:
+                continue
+            name = f"{table}_{day:%Y%m%d}"
+            # Made apart and then attached: unlike CREATE … PARTITION OF, attaching does not lock out
+            # those who read and write the other days. Names hold digits and our own words only.
+            cursor.execute(f'CREATE TABLE "{name}" (LIKE "{table}" INCLUDING DEFAULTS INCLUDING CONSTRAINTS)')
+            if table == "budgets_rollup_minute":
+                cursor.execute(f'ALTER TABLE "{name}" SET (fillfactor = 70)')
+            cursor.execute(
+                f'ALTER TABLE "{table}" ATTACH PARTITION "{name}" FOR VALUES FROM (%s) TO (%s)',
+                [_midnight(day), _midnight(day + timedelta(days=1))],
+            )
+        # Only after the commit: what was rolled back must be tried again.
+        transaction.on_commit(lambda: _seen.update((database, table, day) for day in missing))
+
+
+def ensure_ahead(now: datetime) -> None:
+    """Makes today's and the next days' partitions of every partitioned table."""
+    days = [now.astimezone(UTC).date() + timedelta(days=n) for n in range(-1, DAYS_AHEAD + 1)]
+    for table in RETENTION_SETTINGS:
+        ensure_partitions(table, days)
+
+
+def drop_expired(now: datetime) -> list[str]:
+    """Drops the partitions that lie wholly beyond the retention and says which.
+
+    One that is in use just now is left for the next sweep rather than waited for: the lock it needs
+    would hold up every reader and writer of the table.
+    """
+    dropped = []
+    for table, setting in RETENTION_SETTINGS.items():
+        keep_from = oldest_kept_day(now, getattr(settings, setting))
+        for day in sorted(_existing_days(table)):
+            if day >= keep_from:
+                break
+            name = f"{table}_{day:%Y%m%d}"
+            try:
+                with transaction.atomic(), connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL lock_timeout = '2s'")
+                    cursor.execute(f'DROP TABLE "{name}"')
+            except OperationalError as error:
+                log.warning("Partition %s is in use and is dropped by a later sweep: %s", name, error)
+                continue
+            _seen.discard((str(connection.settings_dict["NAME"]), table, day))
+            dropped.append(name)
+    return dropped
+
+
+def oldest_kept_day(now: datetime, retention_days: int) -> date:
+    """The UTC day that contains the oldest instant still within a retention."""
+    return (now.astimezone(UTC) - timedelta(days=retention_days)).date()
+
+
+def existing_days(table: str) -> set[date]:
+    """The UTC days that have a partition."""
+    return _existing_days(table)
+
+
+def summarise(tables: Iterable[str] = ("budgets_measurement", "budgets_span")) -> None:
+    """Summarises the page ranges that filled up since the last time.
+
+    Autovacuum does so too, once a minute at best; until then a roll-up has to scan them.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT count(brin_summarize_new_values(i.indexrelid))
+            FROM pg_inherits h
+            JOIN pg_index i ON i.indrelid = h.inhrelid
+            JOIN pg_class c ON c.oid = i.indexrelid
+            JOIN pg_am a ON a.oid = c.relam AND a.amname = 'brin'
+            WHERE h.inhparent = ANY(%s::regclass[])
+            """,
+            [list(tables)],
+        )
+
+
+def _existing_days(table: str) -> set[date]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT c.relname FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid"
+            " WHERE h.inhparent = %s::regclass",
+            [table],
+        )
+        names = [row[0] for row in cursor.fetchall()]
+    return {
+        datetime.strptime(match["day"], "%Y%m%d").replace(tzinfo=UTC).date()
+        for match in map(_NAME.match, names)
+        if match
+    }
+
+
+def _midnight(day: date) -> str:
+    return f"{day.isoformat()} 00:00:00+00"

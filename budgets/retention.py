@@ -1,0 +1,26 @@
+"""What is deleted by the row once it is beyond its retention; the rest goes by the partition."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection, transaction
+
+
+def drop_expired_rows(*, now: datetime) -> dict[str, int]:
+    """Deletes hours and batches beyond their retention; partitions are dropped by budgets.partitions."""
+    deleted = {}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            "DELETE FROM budgets_rollup_hour WHERE start < %s",
+            [now - timedelta(days=settings.HOUR_RETENTION_DAYS)],
+        )
+        deleted["budgets_rollup_hour"] = cursor.rowcount
+        # A batch goes one day after the last of its measurements can have gone.
+        cursor.execute(
+            "DELETE FROM budgets_batch WHERE state <> 'pending' AND received_at < %s",
+            [now - timedelta(days=settings.RAW_RETENTION_DAYS + 2)],
+        )
+        deleted["budgets_batch"] = cursor.rowcount
+    return deleted

@@ -1,0 +1,247 @@
+"""Roll-up: pending batches into minutes, minutes into hours, hours into days.
+
+1. `roll_up` claims pending batches, groups their measurements by series and minute, merges the groups into
+   the minute rollups and marks the batches, in one transaction: a batch counts once or not at all.
+2. It marks every hour and day it touched as dirty. Whoever reads takes a dirty hour from its minutes and a
+   dirty day from its hours (budgets.tiles), so what is rolled up is seen at once and exactly.
+3. `compact` derives hours and days that are over and dirty.
+
+Series are locked in the order of their ids, minutes are written before the marks of hours and days.
+budgets.rebuild makes all of it anew from raw measurements.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+from django.db import connection, transaction
+
+from .groups import (
+    DAY_US,
+    HOUR_US,
+    Groups,
+    add_up,
+    added_together,
+    as_instant,
+    as_instants,
+    days_of,
+    fetch_groups,
+    group_measurements,
+    read_raw,
+    upsert,
+)
+from .locks import COMPACT, ROLL_UP, lock_shared, try_lock
+from .models import Batch
+from .partitions import ensure_partitions
+
+# One claim's worth: large enough that a backlog is eaten in few statements, small enough for ~100 MB of arrays.
+CLAIM_MEASUREMENTS = 500_000
+CLAIM_BATCHES = 20_000
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class RolledUp:
+    """What one roll-up did. `is_more` says that more batches were pending than one claim takes."""
+
+    batches: int = 0
+    measurements: int = 0
+    feature_ids: frozenset[int] = frozenset()
+    is_more: bool = False
+
+
+# -- 1. minutes -------------------------------------------------------------------------------------
+
+
+def roll_up(*, now: datetime) -> RolledUp:
+    """Rolls up one claim's worth of pending batches, exactly once, and says which features were touched."""
+    with transaction.atomic():
+        lock_shared(ROLL_UP)
+        batches = _claim()
+        if not batches:
+            return RolledUp()
+        batch_ids = [batch[0] for batch in batches]
+        groups = group_measurements(
+            *read_raw(
+                "batch_id = ANY(%s)",
+                [batch_ids],
+                min(batch[2] for batch in batches),
+                max(batch[3] for batch in batches) + timedelta(microseconds=1),
+            )
+        )
+        _merge_minutes(groups)
+        mark_dirty(groups)
+        feature_ids = _note_seen(groups.series_id, now)
+        Batch.objects.filter(pk__in=batch_ids).update(state=Batch.State.ROLLED_UP, rolled_up_at=now)
+    return RolledUp(
+        len(batches),
+        sum(batch[1] for batch in batches),
+        feature_ids,
+        len(batches) == CLAIM_BATCHES or _is_full(batches),
+    )
+
+
+def _is_full(batches: list[tuple[int, int, datetime, datetime]]) -> bool:
+    return sum(batch[1] for batch in batches) >= CLAIM_MEASUREMENTS
+
+
+def _claim() -> list[tuple[int, int, datetime, datetime]]:
+    """Pending batches that no other worker holds, oldest first, up to one claim's worth."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT id, measurement_count, ended_from, ended_to FROM budgets_batch
+            WHERE state = 'pending' ORDER BY id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
+            """,
+            [CLAIM_BATCHES],
+        )
+        found = cursor.fetchall()
+    claimed: list[tuple[int, int, datetime, datetime]] = []
+    size = 0
+    for batch in found:
+        if claimed and size + batch[1] > CLAIM_MEASUREMENTS:
+            break
+        claimed.append(batch)
+        size += batch[1]
+    return claimed
+
+
+def _merge_minutes(groups: Groups) -> None:
+    """Adds groups to the minute rollups, each row locked from the first look at it to the commit."""
+    ensure_partitions("budgets_rollup_minute", days_of(groups.start_us))
+    merged = added_together(_lock_minutes(groups), groups)
+    upsert("budgets_rollup_minute", merged)
+
+
+def _lock_minutes(groups: Groups) -> Groups:
+    """The minute rollups that exist already, locked. Those that do not are ours by the locks on their series."""
+    with connection.cursor() as cursor:
+        # A minute that does not exist yet cannot be locked, and two workers may be about to make it:
+        # whoever rolls up a series holds its row until the commit, in the order of ids.
+        cursor.execute(
+            "SELECT id FROM budgets_series WHERE id = ANY(%s) ORDER BY id FOR NO KEY UPDATE",
+            [np.unique(groups.series_id).tolist()],
+        )
+    return fetch_groups(
+        "SELECT {columns} FROM budgets_rollup_minute r"
+        " JOIN unnest(%s::int[], %s::timestamptz[]) AS k (series_id, start) USING (series_id, start)"
+        " WHERE r.start >= %s AND r.start <= %s",
+        [
+            groups.series_id.tolist(),
+            as_instants(groups.start_us),
+            as_instant(int(groups.start_us.min())),
+            as_instant(int(groups.start_us.max())),
+        ],
+    )
+
+
+# -- 2. dirty hours and days ------------------------------------------------------------------------
+
+
+def mark_dirty(groups: Groups) -> None:
+    """Marks the hours and days of these minutes.
+
+    DO UPDATE and not DO NOTHING: where a compaction holds the mark and is about to delete it, this must wait
+    and then make it again, or what is merged here would never reach the hour.
+    """
+    for table, width_us in (("budgets_dirtyhour", HOUR_US), ("budgets_dirtyday", DAY_US)):
+        start_us = groups.start_us // width_us * width_us
+        keys = np.unique(np.stack([groups.series_id.astype(np.int64), start_us]), axis=1)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"""
+                INSERT INTO {table} (series_id, start) SELECT * FROM unnest(%s::int[], %s::timestamptz[])
+                ORDER BY 1, 2 ON CONFLICT (series_id, start) DO UPDATE SET start = excluded.start
+                """,
+                [keys[0].tolist(), as_instants(keys[1])],
+            )
+
+
+def _note_seen(series_id: np.ndarray, now: datetime) -> frozenset[int]:
+    """Notes that these series were seen today; gives the features they belong to."""
+    ids = np.unique(series_id).tolist()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE budgets_series SET last_seen_on = %s WHERE id = ANY(%s) AND last_seen_on < %s",
+            [now.date(), ids, now.date()],
+        )
+        cursor.execute("SELECT DISTINCT feature_id FROM budgets_series WHERE id = ANY(%s)", [ids])
+        return frozenset(row[0] for row in cursor.fetchall())
+
+
+# -- 3. hours and days ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Compacted:
+    hours: int
+    days: int
+
+
+def compact(*, now: datetime, limit: int = 5000) -> Compacted:
+    """Derives hours and days that are over and dirty; the marks of what it derived go away."""
+    hours = _derive("hour", now, limit)
+    return Compacted(hours, _derive("day", now, limit))
+
+
+LEVELS = {
+    # level: (dirty table, table, source, width, what must be clean first)
+    "hour": ("budgets_dirtyhour", "budgets_rollup_hour", "budgets_rollup_minute", HOUR, None),
+    "day": ("budgets_dirtyday", "budgets_rollup_day", "budgets_rollup_hour", DAY, "budgets_dirtyhour"),
+}
+
+
+def _derive(level: str, now: datetime, limit: int) -> int:
+    dirty, table, source, width, below = LEVELS[level]
+    derived = 0
+    while True:
+        with transaction.atomic():
+            if not try_lock(COMPACT):
+                return derived
+            condition = (
+                f"AND NOT EXISTS (SELECT 1 FROM {below} h WHERE h.series_id = d.series_id"
+                " AND h.start >= d.start AND h.start < d.start + interval '1 day')"
+                if below
+                else ""
+            )
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    f"""
+                    SELECT series_id, start FROM {dirty} d WHERE start <= %s {condition}
+                    ORDER BY series_id, start LIMIT %s FOR UPDATE SKIP LOCKED
+                    """,
+                    [now - width, limit],
+                )
+                marks = cursor.fetchall()
+                if not marks:
+                    return derived
+                keys = [[mark[0] for mark in marks], [mark[1] for mark in marks]]
+                rows = fetch_groups(
+                    f"SELECT {{columns}} FROM {source} r JOIN (SELECT series_id, start AS lower, start + %s::interval AS upper"
+                    " FROM unnest(%s::int[], %s::timestamptz[]) AS k (series_id, start)) AS k USING (series_id)"
+                    " WHERE r.start >= k.lower AND r.start < k.upper AND r.start >= %s AND r.start < %s",
+                    [width, *keys, min(keys[1]), max(keys[1]) + width],
+                )
+                width_us = int(width.total_seconds()) * 1_000_000
+                upsert(table, add_up(rows, rows.series_id, rows.start_us // width_us * width_us))
+                # What a rebuild left without any measurement has no rollup either.
+                cursor.execute(
+                    f"""
+                    DELETE FROM {table} r USING unnest(%s::int[], %s::timestamptz[]) AS k (series_id, start)
+                    WHERE r.series_id = k.series_id AND r.start = k.start AND NOT EXISTS (
+                        SELECT 1 FROM {source} s WHERE s.series_id = k.series_id
+                        AND s.start >= k.start AND s.start < k.start + interval '1 {level}' AND s.start >= %s AND s.start < %s)
+                    """,
+                    [*keys, min(keys[1]), max(keys[1]) + width],
+                )
+                cursor.execute(
+                    f"DELETE FROM {dirty} d USING unnest(%s::int[], %s::timestamptz[]) AS k (series_id, start)"
+                    " WHERE d.series_id = k.series_id AND d.start = k.start",
+                    keys,
+                )
+        derived += len(marks)
+        if len(marks) < limit:
+            return derived

@@ -1,0 +1,133 @@
+"""Names to series: made at first sight, within limits that keep one sender from filling the database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Max
+
+from .models import Component, Feature, Series, Team
+from .payloads import Target
+
+OTHER = "__other__"
+SERIES_SEEN_WITHIN = timedelta(days=14)
+# How long a name that was put under __other__ stays there in this process before it is tried again.
+OVERFLOW_FOR_S = 60.0
+_CACHE_LIMIT = 200_000
+
+
+@dataclass(frozen=True)
+class Refused:
+    code: str
+    message: str
+
+
+_Name = tuple[str | None, str | None, str, str]
+# feature id -> (component, milestone, environment, release) -> (series id, monotonic expiry or None).
+# Series are never deleted while their feature exists, so an entry is right for as long as it is kept.
+_known: dict[tuple[str, int], dict[_Name, tuple[int, float | None]]] = {}
+
+
+def resolve(team: Team, targets: Iterable[Target], now: datetime) -> dict[Target, int | Refused]:
+    """The series of each target, made where it is new; or why there is none."""
+    wanted = set(targets)
+    features = {
+        slug: (pk, archived_at)
+        for slug, pk, archived_at in Feature.objects.filter(
+            team=team, slug__in={target.feature for target in wanted}
+        ).values_list("slug", "pk", "archived_at")
+    }
+    resolved: dict[Target, int | Refused] = {}
+    unknown: dict[int, list[Target]] = {}
+    for target in wanted:
+        if target.feature not in features:
+            resolved[target] = Refused(
+                "unknown_feature", f"Team {team.slug!r} has no feature {target.feature!r}; declare it first."
+            )
+            continue
+        feature_id, archived_at = features[target.feature]
+        if archived_at is not None:
+            resolved[target] = Refused("feature_archived", f"Feature {target.feature!r} is archived.")
+            continue
+        known = _cache_of(feature_id).get(target[1:])
+        if known is not None and (known[1] is None or known[1] > time.monotonic()):
+            resolved[target] = known[0]
+        else:
+            unknown.setdefault(feature_id, []).append(target)
+    for feature_id, several in sorted(unknown.items()):
+        resolved |= _make(feature_id, sorted(several, key=repr), now)
+    return resolved
+
+
+def _cache_of(feature_id: int) -> dict[_Name, tuple[int, float | None]]:
+    return _known.setdefault((str(connection.settings_dict["NAME"]), feature_id), {})
+
+
+@transaction.atomic
+def _make(feature_id: int, targets: list[Target], now: datetime) -> dict[Target, int | Refused]:
+    """Finds or makes series under the feature's lock, so that its limits hold however many post at once."""
+    Feature.objects.select_for_update(of=("self",), no_key=True).only("pk").get(pk=feature_id)
+    components = {c.name: c for c in Component.objects.filter(feature_id=feature_id)}
+    series = Series.objects.filter(feature_id=feature_id)
+    environments = set(series.values_list("environment", flat=True).distinct())
+    recent = series.filter(last_seen_on__gte=(now - SERIES_SEEN_WITHIN).date()).count()
+    made: dict[Target, int | Refused] = {}
+    cache = _cache_of(feature_id)
+    if len(cache) > _CACHE_LIMIT:
+        cache.clear()
+    for target in targets:
+        if target.environment not in environments:
+            if len(environments) >= settings.MAX_ENVIRONMENTS_PER_FEATURE:
+                made[target] = Refused(
+                    "too_many_environments",
+                    f"Feature {target.feature!r} has {len(environments)} environments, the most there may be; "
+                    f"{target.environment!r} is not one of them.",
+                )
+                continue
+            environments.add(target.environment)
+        component = _component(feature_id, target.component, components)
+        is_overflow = (
+            target.component is not None and component is not None and component.name != target.component
+        )
+        facts = {
+            "component": component,
+            "milestone": target.milestone,
+            "environment": target.environment,
+        }
+        found = series.filter(release=target.release, **facts).first()
+        if found is None:
+            release = target.release
+            if recent >= settings.MAX_SERIES_PER_FEATURE:
+                release, is_overflow = OTHER, True
+            found, is_created = Series.objects.get_or_create(
+                feature_id=feature_id, release=release, **facts, defaults={"last_seen_on": now.date()}
+            )
+            recent += is_created
+        made[target] = found.pk
+        expiry = time.monotonic() + OVERFLOW_FOR_S if is_overflow else None
+        transaction.on_commit(
+            lambda name=target[1:], known=(found.pk, expiry): cache.__setitem__(name, known)  # type: ignore[misc]
+        )
+    return made
+
+
+def _component(feature_id: int, name: str | None, components: dict[str, Component]) -> Component | None:
+    """The component of this name; one that was never declared is noted; beyond the limit, `__other__`."""
+    if name is None:
+        return None
+    if name not in components and len(components) >= settings.MAX_COMPONENTS_PER_FEATURE:
+        name = OTHER
+    if name not in components:
+        last = Component.objects.filter(feature_id=feature_id).aggregate(last=Max("position"))["last"]
+        components[name] = Component.objects.create(
+            feature_id=feature_id,
+            name=name,
+            state=Component.State.OBSERVED,
+            position=min((last if last is not None else -1) + 1, 32767),
+        )
+    return components[name]

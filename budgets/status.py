@@ -1,0 +1,450 @@
+"""How slow a feature is against what was promised: status, overview, time series, and counts for rules."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import numpy as np
+from django.conf import settings
+
+from .burn_rates import (
+    BURN_RATE_WINDOWS,
+    ErrorBudget,
+    State,
+    burn_rate,
+    component_state,
+    error_budget,
+    last_full_minute,
+    milestone_state,
+    objective_window,
+    tiers_for,
+    window_bounds,
+)
+from .errors import Refusal
+from .limits import BudgetInForce, budgets_in_force, limit_histories
+from .models import Component, Feature, Milestone, Series
+from .tiles import NOTHING, Counts, Percentile, Percentiles, Range, Totals, read_buckets, read_ranges
+
+WINDOWS = {**BURN_RATE_WINDOWS, "7d": timedelta(days=7), "28d": timedelta(days=28)}
+"""The ranges that percentiles and components can be asked for."""
+DEFAULT_WINDOW_DAYS = 28
+"""Of a milestone without a latency budget, which has no objective to take it from."""
+LAST_FULL_MINUTE = "last_full_minute"
+MAX_POINTS = 1000
+STEPS = {60: timedelta(minutes=1), 3600: timedelta(hours=1), 86400: timedelta(days=1)}
+
+
+@dataclass(frozen=True, slots=True)
+class BurnRate:
+    """`burn_rate` is None where nothing was judged."""
+
+    window: str
+    start: datetime
+    end: datetime
+    total: int
+    bad: int
+    burn_rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentStatus:
+    component: str
+    allocated_ms: float | None
+    counts: Counts
+    percentiles_ms: Percentiles
+    mean_ms: float | None
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureStatus:
+    """A milestone against its latency budget.
+
+    `counts`, the error budget and the burn rates are of the objective's window; percentiles and components
+    are of [range_start, range_end).
+    """
+
+    feature: str
+    milestone: str
+    environment: str
+    as_of: datetime
+    state: State
+    latency_budget: BudgetInForce | None
+    window_start: datetime
+    window_end: datetime
+    range_start: datetime
+    range_end: datetime
+    counts: Counts
+    error_budget: ErrorBudget | None
+    burn_rates: list[BurnRate] | None
+    percentiles_ms: Percentiles
+    mean_ms: float | None
+    slowest_trace_id: UUID | None
+    components: list[ComponentStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSeries:
+    """Columns of equal length, one entry a step; a step without data has total 0 and None percentiles."""
+
+    target: str
+    step: timedelta
+    start: list[datetime]
+    total: list[int]
+    good: list[int]
+    over: list[int]
+    errors: list[int]
+    timeouts: list[int]
+    judged: list[int]
+    limit_ms: list[float | None]
+    p50: list[Percentile]
+    p95: list[Percentile]
+    p99: list[Percentile]
+
+
+def get_feature_status(
+    feature: Feature,
+    *,
+    milestone: str,
+    environment: str = "production",
+    release: str | None = None,
+    now: datetime,
+    window: str | None = None,
+) -> FeatureStatus:
+    """The status of one milestone as of `now`.
+
+    Raises Refusal("invalid_window") for a window that is not one of WINDOWS.
+    """
+    check_window(window)
+    found = _statuses(
+        [feature], environment=environment, release=release, now=now, window=window, only=milestone
+    )
+    return found[feature.pk][milestone]
+
+
+def get_overview(
+    features: Iterable[Feature], *, environment: str = "production", now: datetime, window: str | None = None
+) -> dict[int, dict[str, FeatureStatus]]:
+    """Feature id -> milestone -> status, for milestones that are declared or measured; the number of queries
+    does not grow with the number of features."""
+    return _statuses(list(features), environment=environment, release=None, now=now, window=window, only=None)
+
+
+def window_counts(
+    feature_ids: Collection[int] | None, *, environment: str = "production", now: datetime
+) -> dict[tuple[int, str], dict[str, Counts]]:
+    """(feature id, "milestone:first_token" or "component:<name>") -> window -> exact counters.
+
+    The windows are those of burn rates, and "last_full_minute". None means every feature.
+    """
+    series = Series.objects.filter(environment=environment, feature__archived_at=None)
+    if feature_ids is not None:
+        series = series.filter(feature_id__in=list(feature_ids))
+    groups: dict[tuple[int, str], int] = {}
+    group_of_series = {
+        pk: groups.setdefault(
+            (feature_id, f"component:{component}" if component else f"milestone:{milestone}"), len(groups)
+        )
+        for pk, feature_id, milestone, component in series.values_list(
+            "pk", "feature_id", "milestone", "component__name"
+        )
+    }
+    names = [*BURN_RATE_WINDOWS, LAST_FULL_MINUTE]
+    bounds = [window_bounds(now, length) for length in BURN_RATE_WINDOWS.values()] + [last_full_minute(now)]
+    totals = read_ranges(group_of_series, [Range(start, end) for start, end in bounds])
+    return {
+        key: {name: totals[n].get(group, NOTHING).counts for n, name in enumerate(names)}
+        for key, group in groups.items()
+    }
+
+
+def get_timeseries(
+    feature: Feature,
+    *,
+    target: str,
+    environment: str = "production",
+    release: str | None = None,
+    start: datetime,
+    end: datetime,
+    step: int | None = None,
+    now: datetime,
+) -> TimeSeries:
+    """Counts and percentiles of one component or milestone over time, every step present.
+
+    Bounds are aligned outwards to the step. Without `step`: the finest that is retained and gives at most
+    1000 points. Raises Refusal for a target, a step or a range that cannot be.
+    """
+    kind, name = _split_target(feature, target)
+    length = _choose_step(start, end, step, now)
+    first = _aligned(start, length)
+    last = _aligned(end, length)
+    last = last if last == end else last + length
+    if (last - first) / length > 10 * MAX_POINTS:
+        raise Refusal(
+            "too_many_points",
+            f"That range holds {(last - first) // length} steps, over {10 * MAX_POINTS}. Ask for a longer step.",
+            fields={"step": ["Ask for a longer step or a shorter range."]},
+        )
+    series = Series.objects.filter(feature=feature, environment=environment)
+    series = series.filter(component__name=name) if kind == "component" else series.filter(milestone=name)
+    all_ids = list(series.values_list("pk", "release"))
+    ids = [pk for pk, its_release in all_ids if release is None or its_release == release]
+    found = read_buckets(ids, first, last, length) if ids else {}
+    starts = [first + n * length for n in range((last - first) // length)]
+    totals = [found.get(at, NOTHING) for at in starts]
+    return TimeSeries(
+        target=target,
+        step=length,
+        start=starts,
+        total=[t.counts.total for t in totals],
+        good=[t.counts.good for t in totals],
+        over=[t.counts.over for t in totals],
+        errors=[t.counts.errors for t in totals],
+        timeouts=[t.counts.timeouts for t in totals],
+        judged=[t.counts.judged for t in totals],
+        limit_ms=_limits_over_time(feature, kind, name, starts),
+        p50=[t.quantile(0.50) for t in totals],
+        p95=[t.quantile(0.95) for t in totals],
+        p99=[t.quantile(0.99) for t in totals],
+    )
+
+
+def check_window(window: str | None) -> None:
+    if window is not None and window not in WINDOWS:
+        raise Refusal(
+            "invalid_window",
+            f"window must be one of {', '.join(WINDOWS)}, got {window!r:.100}.",
+            fields={"window": [f"Expected one of {', '.join(WINDOWS)}."]},
+        )
+
+
+# -- status -----------------------------------------------------------------------------------------
+
+
+def _statuses(
+    features: list[Feature],
+    *,
+    environment: str,
+    release: str | None,
+    now: datetime,
+    window: str | None,
+    only: str | None,
+) -> dict[int, dict[str, FeatureStatus]]:
+    """The statuses of many features in a constant number of statements."""
+    budgets = budgets_in_force([feature.pk for feature in features], now)
+    groups, group_of_series = _targets(features, environment, release)
+    names = list(BURN_RATE_WINDOWS)
+    burning = [Range(*window_bounds(now, length)) for length in BURN_RATE_WINDOWS.values()]
+    # Objectives have windows of 7, 28 or 30 days: each that occurs is read for all, which costs nothing extra,
+    # because ranges share what they have in common.
+    days = sorted({budget.window_days for budget in budgets.values()} | {DEFAULT_WINDOW_DAYS})
+    objectives = {n: Range(*objective_window(now, n), with_histogram=window is None) for n in days}
+    chosen = Range(*window_bounds(now, WINDOWS[window]), with_histogram=True) if window else None
+    ranges = [*burning, *objectives.values(), *([chosen] if chosen else [])]
+    totals = read_ranges(group_of_series, ranges)
+    by_window = dict(zip(names, totals, strict=False))
+    by_days = dict(zip(objectives, totals[len(burning) :], strict=False))
+
+    statuses: dict[int, dict[str, FeatureStatus]] = {}
+    for feature in features:
+        statuses[feature.pk] = {}
+        for milestone in Milestone.values:
+            budget = budgets.get((feature.pk, milestone))
+            group = groups.get((feature.pk, "milestone", milestone))
+            if only not in (None, milestone) or (only is None and budget is None and group is None):
+                continue
+            objective = objectives[budget.window_days if budget else DEFAULT_WINDOW_DAYS]
+            in_objective = by_days[budget.window_days if budget else DEFAULT_WINDOW_DAYS]
+            shown, in_range = (chosen, totals[-1]) if chosen else (objective, in_objective)
+            counts = in_objective.get(group, NOTHING).counts if group is not None else Counts()
+            of_range = in_range.get(group, NOTHING) if group is not None else NOTHING
+            rates = _burn_rates(budget, group, by_window, burning) if budget else None
+            spent = error_budget(counts.bad, counts.judged, budget.objective) if budget else None
+            statuses[feature.pk][milestone] = FeatureStatus(
+                feature=feature.slug,
+                milestone=milestone,
+                environment=environment,
+                as_of=now,
+                state=_milestone_state(budget, counts, spent, rates),
+                latency_budget=budget,
+                window_start=objective.start,
+                window_end=objective.end,
+                range_start=shown.start,
+                range_end=shown.end,
+                counts=counts,
+                error_budget=spent,
+                burn_rates=rates,
+                percentiles_ms=of_range.percentiles_ms,
+                mean_ms=of_range.mean_ms,
+                slowest_trace_id=of_range.max_trace_id,
+                components=_components(feature, milestone, budgets, groups, in_range),
+            )
+    return statuses
+
+
+_Groups = dict[tuple[int, str, str], int]
+
+
+def _targets(
+    features: list[Feature], environment: str, release: str | None
+) -> tuple[_Groups, dict[int, int]]:
+    """Groups of series by (feature, "component" or "milestone", name), and the group of each series.
+
+    Declared components have a group also where they were never measured.
+    """
+    ids = [feature.pk for feature in features]
+    groups: _Groups = {}
+    for feature_id, name in Component.objects.filter(
+        feature_id__in=ids, state=Component.State.DECLARED
+    ).values_list("feature_id", "name"):
+        groups[feature_id, "component", name] = len(groups)
+    series = Series.objects.filter(feature_id__in=ids, environment=environment).order_by(
+        "component__position", "component_id", "pk"
+    )
+    if release is not None:
+        series = series.filter(release=release)
+    group_of_series = {}
+    for pk, feature_id, milestone, component in series.values_list(
+        "pk", "feature_id", "milestone", "component__name"
+    ):
+        key = (feature_id, "component", component) if component else (feature_id, "milestone", str(milestone))
+        group_of_series[pk] = groups.setdefault(key, len(groups))
+    return groups, group_of_series
+
+
+def _burn_rates(
+    budget: BudgetInForce, group: int | None, by_window: dict[str, dict[int, Totals]], bounds: list[Range]
+) -> list[BurnRate]:
+    rates = []
+    for (name, totals), one in zip(by_window.items(), bounds, strict=False):
+        counts = totals.get(group, NOTHING).counts if group is not None else Counts()
+        rates.append(
+            BurnRate(
+                name,
+                one.start,
+                one.end,
+                counts.judged,
+                counts.bad,
+                burn_rate(counts.bad, counts.judged, budget.objective),
+            )
+        )
+    return rates
+
+
+def _milestone_state(
+    budget: BudgetInForce | None, counts: Counts, spent: ErrorBudget | None, rates: list[BurnRate] | None
+) -> State:
+    if budget is None or spent is None or rates is None:
+        # Without a promise there is none to break.
+        return State.OK if counts.total else State.NO_DATA
+    rate_of = {rate.window: rate.burn_rate or 0.0 for rate in rates}
+    is_firing = any(
+        rate_of[tier.long] > tier.factor and rate_of[tier.short] > tier.factor
+        for tier in tiers_for(budget.objective, budget.window_days)
+    )
+    return milestone_state(spent.remaining_ratio, is_firing)
+
+
+def _components(
+    feature: Feature,
+    milestone: str,
+    budgets: dict[tuple[int, str], BudgetInForce],
+    groups: _Groups,
+    totals: dict[int, Totals],
+) -> list[ComponentStatus]:
+    """Those allocated under the milestone, and those that are allocated under none."""
+    here = budgets.get((feature.pk, milestone))
+    allocated = {
+        name: ms
+        for one in Milestone.values
+        if (feature.pk, one) in budgets
+        for name, ms in budgets[feature.pk, one].allocations.items()
+    }
+    components = []
+    for (feature_id, kind, name), group in groups.items():
+        if feature_id != feature.pk or kind != "component":
+            continue
+        is_here = here is not None and name in here.allocations
+        if name in allocated and not is_here:
+            continue
+        found = totals.get(group, NOTHING)
+        if not is_here and not found.counts.total:
+            continue
+        components.append(
+            ComponentStatus(
+                component=name,
+                allocated_ms=here.allocations[name] if is_here and here else None,
+                counts=found.counts,
+                percentiles_ms=found.percentiles_ms,
+                mean_ms=found.mean_ms,
+                state=component_state(
+                    found.counts.over,
+                    found.counts.judged,
+                    found.counts.total,
+                    here.objective if here else None,
+                    is_here,
+                ),
+            )
+        )
+    # As the budget lists them, then what nobody allocated.
+    order = {name: position for position, name in enumerate(here.allocations)} if here else {}
+    return sorted(components, key=lambda c: (order.get(c.component, len(order)), -(c.mean_ms or 0.0)))
+
+
+# -- time series ------------------------------------------------------------------------------------
+
+
+def _split_target(feature: Feature, target: str) -> tuple[str, str]:
+    kind, _, name = target.partition(":")
+    is_known = (
+        name in Milestone.values
+        if kind == "milestone"
+        else kind == "component" and feature.components.filter(name=name).exists()
+    )
+    if not is_known:
+        raise Refusal(
+            "unknown_target",
+            f"target must be milestone:first_token, milestone:complete or component:<name of a component of "
+            f"{feature.slug}>, got {target!r:.100}.",
+            fields={"target": ["Expected milestone:<name> or component:<name>."]},
+        )
+    return kind, name
+
+
+def _choose_step(start: datetime, end: datetime, step: int | None, now: datetime) -> timedelta:
+    if end <= start:
+        raise Refusal("invalid_range", "to must come after from.", fields={"to": ["Must come after from."]})
+    if step is not None:
+        if step not in STEPS:
+            raise Refusal(
+                "invalid_step",
+                f"step must be 60, 3600 or 86400, got {step}.",
+                fields={"step": ["60, 3600 or 86400."]},
+            )
+        return STEPS[step]
+    kept_days = {60: settings.MINUTE_RETENTION_DAYS, 3600: settings.HOUR_RETENTION_DAYS}
+    for seconds, length in STEPS.items():
+        is_kept = seconds not in kept_days or start >= now - timedelta(days=kept_days[seconds])
+        if is_kept and (end - start) / length <= MAX_POINTS:
+            return length
+    return STEPS[86400]
+
+
+def _aligned(at: datetime, step: timedelta) -> datetime:
+    seconds = int(step.total_seconds())
+    return datetime.fromtimestamp(int(at.timestamp()) // seconds * seconds, tz=UTC)
+
+
+def _limits_over_time(feature: Feature, kind: str, name: str, starts: list[datetime]) -> list[float | None]:
+    """The limit in force at the beginning of each step."""
+    series = Series.objects.filter(feature=feature)
+    series = series.filter(component__name=name) if kind == "component" else series.filter(milestone=name)
+    pk = series.values_list("pk", flat=True).first()
+    history = limit_histories([pk]).get(pk) if pk is not None else None
+    if history is None:
+        return [None] * len(starts)
+    limits = history.at(np.array([round(at.timestamp() * 1e6) for at in starts], dtype=np.int64))
+    return [None if limit != limit else float(limit) for limit in limits.tolist()]

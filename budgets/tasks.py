@@ -1,0 +1,62 @@
+"""What the workers do for budgets: each task is one verb, safe to run twice and at the same time."""
+
+from __future__ import annotations
+
+import time
+
+from celery import shared_task
+from django.utils import timezone
+
+from . import doorbell, partitions, rebuild, retention, rollups
+from .models import Sweep
+
+# Hints come with every POST; a busy service would have a roll-up a batch. So close together they wait.
+MIN_INTERVAL_S = 0.1
+_rolled_up_at = 0.0
+
+
+@shared_task
+def roll_up() -> None:
+    """Rolls up what is pending and has what it touched evaluated."""
+    global _rolled_up_at
+    time.sleep(max(0.0, _rolled_up_at + MIN_INTERVAL_S - time.monotonic()))
+    doorbell.heard()
+    while True:
+        done = rollups.roll_up(now=timezone.now())
+        if done.feature_ids:
+            # By name: alerts know budgets, never the other way round.
+            doorbell.send("alerts.tasks.evaluate", sorted(done.feature_ids))
+        if not done.is_more:
+            break
+    _rolled_up_at = time.monotonic()
+    _note("roll_up")
+
+
+@shared_task
+def compact() -> None:
+    """Derives the hours and days that are over."""
+    rollups.compact(now=timezone.now())
+    partitions.summarise()
+    _note("compact")
+
+
+@shared_task
+def rejudge() -> None:
+    """Judges anew what is stored of features that got their first latency budget."""
+    judged = rebuild.rejudge(now=timezone.now())
+    if judged:
+        doorbell.send("alerts.tasks.evaluate", judged)
+
+
+@shared_task
+def maintain() -> None:
+    """Makes partitions ahead and drops what is beyond its retention."""
+    now = timezone.now()
+    partitions.ensure_ahead(now)
+    partitions.drop_expired(now)
+    retention.drop_expired_rows(now=now)
+    _note("maintain")
+
+
+def _note(name: str) -> None:
+    Sweep.objects.update_or_create(name=name, defaults={"finished_at": timezone.now()})

@@ -1,0 +1,322 @@
+"""Reading any range of minutes from the fewest rollups: whole days, then whole hours, then minutes.
+
+A day that is dirty is read from its hours, an hour that is dirty from its minutes (budgets.rollups), so the
+sums are exact at every moment, also over the hour that still runs and where late data has just arrived.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+from django.db import connection
+
+from .histogram import MAX_SCALE, AtLeast, LatencyHistogram, percentile
+
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """The exact counters of a range. Over and good, like judged, count only where a limit was in force."""
+
+    total: int = 0
+    errors: int = 0
+    timeouts: int = 0
+    judged: int = 0
+    good: int = 0
+    over: int = 0
+
+    @property
+    def bad(self) -> int:
+        return self.judged - self.good
+
+    @property
+    def sli_ratio(self) -> float | None:
+        return self.good / self.judged if self.judged else None
+
+
+Percentile = float | AtLeast | None
+
+
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """In ms; `AtLeast` where one falls among timeouts, None where there is neither ok nor timeout."""
+
+    p50: Percentile = None
+    p95: Percentile = None
+    p99: Percentile = None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Everything that the rollups of a range add up to."""
+
+    counts: Counts = Counts()
+    sum_us: int = 0
+    max_ms: float | None = None
+    max_trace_id: UUID | None = None
+    max_ok_ms: float | None = None
+    min_timeout_ms: float | None = None
+    histogram: LatencyHistogram | None = None
+
+    @property
+    def mean_ms(self) -> float | None:
+        """Over ok and timeout, as percentiles are."""
+        measured = self.counts.total - self.counts.errors
+        return self.sum_us / 1e3 / measured if measured else None
+
+    @property
+    def at_least_ms(self) -> float | None:
+        """What a percentile among the timeouts is known to reach."""
+        known = [ms for ms in (self.max_ok_ms, self.min_timeout_ms) if ms is not None]
+        return max(known) if self.counts.timeouts else None if not known else known[0]
+
+    def quantile(self, q: float) -> Percentile:
+        if self.histogram is None:
+            return None
+        return percentile(self.histogram, self.counts.timeouts, q, self.at_least_ms)
+
+    @property
+    def percentiles_ms(self) -> Percentiles:
+        return Percentiles(**{name: self.quantile(q) for name, q in QUANTILES.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """[start, end) in whole minutes. Histograms are read only where they are wanted."""
+
+    start: datetime
+    end: datetime
+    with_histogram: bool = False
+
+
+NOTHING = Totals()
+
+
+def read_ranges(group_of_series: dict[int, int], ranges: Sequence[Range]) -> list[dict[int, Totals]]:
+    """For each range the totals of each group of series that has any, in one statement.
+
+    `group_of_series` maps series ids to the number of the group they count in. Ranges may overlap: what lies
+    between two neighbouring bounds is read once and added to every range that holds it.
+    """
+    if not group_of_series or not ranges:
+        return [{} for _ in ranges]
+    cuts = sorted({cut for one in ranges for cut in (one.start, one.end)})
+    pieces = [
+        Range(start, end, any(r.with_histogram and r.start <= start and end <= r.end for r in ranges))
+        for start, end in pairwise(cuts)
+        if any(r.start <= start and end <= r.end for r in ranges)
+    ]
+    found = _read(group_of_series, _segments(pieces), "s.piece")
+    totals: list[dict[int, Totals]] = []
+    for one in ranges:
+        inside = [n for n, piece in enumerate(pieces) if one.start <= piece.start and piece.end <= one.end]
+        rows: dict[int, list[Any]] = {}
+        for n in inside:
+            for row in found.get(n, ()):
+                rows.setdefault(row[1], []).append(row)
+        totals.append({group: _added_up(several, one.with_histogram) for group, several in rows.items()})
+    return totals
+
+
+def read_buckets(
+    series_ids: Sequence[int], start: datetime, end: datetime, step: timedelta
+) -> dict[datetime, Totals]:
+    """The totals of every step in [start, end) that has any, with histograms; bounds are aligned to the step.
+
+    `step` is a minute, an hour or a day.
+    """
+    level = {timedelta(minutes=1): "minute", HOUR: "hour", DAY: "day"}[step]
+    found = _read(
+        dict.fromkeys(series_ids, 0),
+        [(0, level, start, end, True)],
+        f"extract(epoch FROM date_trunc('{level}', r.start))::bigint",
+    )
+    return {datetime.fromtimestamp(bucket, tz=UTC): _added_up(rows, True) for bucket, rows in found.items()}
+
+
+# piece, level, start, end, whether its histograms are wanted
+_Segment = tuple[int, str, datetime, datetime, bool]
+
+
+def _segments(pieces: Sequence[Range]) -> list[_Segment]:
+    """Each piece cut into minutes, hours and days."""
+    segments: list[_Segment] = []
+
+    def add(number: int, level: str, start: datetime, end: datetime, with_histogram: bool) -> None:
+        if start < end:
+            segments.append((number, level, start, end, with_histogram))
+
+    for number, piece in enumerate(pieces):
+        inner = _ceil(piece.start, HOUR), _floor(piece.end, HOUR)
+        if inner[0] >= inner[1]:
+            add(number, "minute", piece.start, piece.end, piece.with_histogram)
+            continue
+        add(number, "minute", piece.start, inner[0], piece.with_histogram)
+        add(number, "minute", inner[1], piece.end, piece.with_histogram)
+        days = _ceil(inner[0], DAY), _floor(inner[1], DAY)
+        if days[0] >= days[1]:
+            add(number, "hour", *inner, piece.with_histogram)
+            continue
+        add(number, "hour", inner[0], days[0], piece.with_histogram)
+        add(number, "hour", days[1], inner[1], piece.with_histogram)
+        add(number, "day", *days, piece.with_histogram)
+    return segments
+
+
+def _floor(at: datetime, unit: timedelta) -> datetime:
+    at = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    return at.replace(hour=0) if unit == DAY else at
+
+
+def _ceil(at: datetime, unit: timedelta) -> datetime:
+    floor = _floor(at, unit)
+    return floor if floor == at else floor + unit
+
+
+# One row for each (piece, group, scale). `{piece}` is what rows are told apart by.
+_QUERY = """
+WITH s AS MATERIALIZED (
+    SELECT * FROM unnest(%(pieces)s::int[], %(levels)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[],
+                         %(histograms)s::bool[]) AS s (piece, level, lower, upper, with_histogram)
+), k AS MATERIALIZED (
+    SELECT * FROM unnest(%(series)s::int[], %(groups)s::int[]) AS k (series_id, grp)
+), dirty_hour AS MATERIALIZED (
+    SELECT h.series_id, h.start FROM budgets_dirtyhour h JOIN k USING (series_id)
+    WHERE h.start >= %(first_day)s AND h.start < %(last)s
+), dirty_day AS MATERIALIZED (
+    SELECT d.series_id, d.start FROM budgets_dirtyday d JOIN k USING (series_id)
+    WHERE d.start >= %(first_day)s AND d.start < %(last)s
+), r AS (
+    SELECT {piece} AS piece, k.grp, s.with_histogram, r.*
+    FROM s CROSS JOIN k JOIN budgets_rollup_day r
+      ON r.series_id = k.series_id AND r.start >= s.lower AND r.start < s.upper
+    WHERE s.level = 'day'
+      AND NOT EXISTS (SELECT 1 FROM dirty_day d WHERE d.series_id = r.series_id AND d.start = r.start)
+    UNION ALL
+    SELECT {piece} AS piece, k.grp, s.with_histogram, r.*
+    FROM s CROSS JOIN k JOIN budgets_rollup_hour r
+      ON r.series_id = k.series_id AND r.start >= s.lower AND r.start < s.upper
+    WHERE s.level = 'hour'
+      AND NOT EXISTS (SELECT 1 FROM dirty_hour h WHERE h.series_id = r.series_id AND h.start = r.start)
+    UNION ALL
+    SELECT {piece} AS piece, k.grp, s.with_histogram, r.*
+    FROM s JOIN dirty_day d ON d.start >= s.lower AND d.start < s.upper JOIN k USING (series_id)
+    JOIN budgets_rollup_hour r
+      ON r.series_id = d.series_id AND r.start >= d.start AND r.start < d.start + interval '1 day'
+    WHERE s.level = 'day'
+      AND NOT EXISTS (SELECT 1 FROM dirty_hour h WHERE h.series_id = r.series_id AND h.start = r.start)
+    UNION ALL
+    SELECT {piece} AS piece, k.grp, s.with_histogram, {minute_columns}
+    FROM s JOIN dirty_hour h ON h.start >= s.lower AND h.start < s.upper JOIN k USING (series_id)
+    JOIN budgets_rollup_minute r
+      ON r.series_id = h.series_id AND r.start >= h.start AND r.start < h.start + interval '1 hour'
+     AND r.start >= %(first_day)s AND r.start < %(last)s
+    WHERE s.level IN ('day', 'hour')
+    UNION ALL
+    SELECT {piece} AS piece, k.grp, s.with_histogram, {minute_columns}
+    FROM s CROSS JOIN k JOIN budgets_rollup_minute r
+      ON r.series_id = k.series_id AND r.start >= s.lower AND r.start < s.upper
+     AND r.start >= %(first_minute)s AND r.start < %(last)s
+    WHERE s.level = 'minute'
+)
+SELECT piece, grp, scale, sum(total), sum(errors), sum(timeouts), sum(judged), sum(good), sum(over), sum(sum_us),
+       max(max_ms), {slowest}, max(max_ok_ms), min(min_timeout_ms), sum(zero_count),
+       string_agg(CASE WHEN with_histogram THEN histogram END, ''::bytea)
+FROM r GROUP BY piece, grp, scale
+"""
+# The three tables have the same columns, in two orders: the minutes' is that of their migration.
+_COLUMNS = (
+    "start",
+    "total",
+    "errors",
+    "timeouts",
+    "judged",
+    "good",
+    "over",
+    "sum_us",
+    "max_ms",
+    "max_trace_id",
+    "max_ok_ms",
+    "min_timeout_ms",
+    "scale",
+    "zero_count",
+    "histogram",
+    "series_id",
+)
+
+
+def _read(group_of_series: dict[int, int], segments: list[_Segment], piece: str) -> dict[int, list[Any]]:
+    wants_histograms = any(segment[4] for segment in segments)
+    query = _QUERY.replace("{piece}", piece)
+    query = query.replace("r.*", ", ".join(f"r.{column}" for column in _COLUMNS))
+    query = query.replace("{minute_columns}", ", ".join(f"r.{column}" for column in _COLUMNS))
+    # Only who wants a histogram wants the exemplar, and sorting for it is not free.
+    query = query.replace(
+        "{slowest}",
+        "(array_agg(max_trace_id ORDER BY max_ms DESC NULLS LAST, max_trace_id DESC))[1]"
+        if wants_histograms
+        else "NULL",
+    )
+    first = min(segment[2] for segment in segments)
+    minutes = [segment[2] for segment in segments if segment[1] == "minute"]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            query,
+            {
+                "pieces": [segment[0] for segment in segments],
+                "levels": [segment[1] for segment in segments],
+                "starts": [segment[2] for segment in segments],
+                "ends": [segment[3] for segment in segments],
+                "histograms": [segment[4] for segment in segments],
+                "series": list(group_of_series),
+                "groups": list(group_of_series.values()),
+                "first_day": _floor(first, DAY),
+                "first_minute": min(minutes, default=first),
+                "last": max(segment[3] for segment in segments),
+            },
+        )
+        found: dict[int, list[Any]] = {}
+        for row in cursor.fetchall():
+            found.setdefault(row[0], []).append(row)
+    return found
+
+
+def _added_up(rows: list[Any], with_histogram: bool) -> Totals:
+    """Rows of `_QUERY`, which may differ in scale, as one."""
+    slowest = max(
+        rows, key=lambda row: (row[10] is not None, row[10] or 0.0, row[11] is not None, str(row[11]))
+    )
+    histogram = None
+    if with_histogram:
+        by_scale: dict[int, tuple[int, list[bytes]]] = {}
+        for row in rows:
+            zero_count, packed = by_scale.setdefault(row[2], (0, []))
+            if row[15] is not None:
+                packed.append(bytes(row[15]))
+            by_scale[row[2]] = (zero_count + int(row[14]), packed)
+        parts = [
+            LatencyHistogram.from_bytes(scale, zero_count, b"".join(packed))
+            for scale, (zero_count, packed) in by_scale.items()
+        ]
+        histogram = parts[0].merge(*parts[1:]) if parts else LatencyHistogram.from_bytes(MAX_SCALE, 0, b"")
+    sums = (
+        np.array([[int(value) for value in row[3:10]] for row in rows], dtype=np.int64).sum(axis=0).tolist()
+    )
+    return Totals(
+        counts=Counts(*sums[:6]),
+        sum_us=sums[6],
+        max_ms=slowest[10],
+        max_trace_id=slowest[11],
+        max_ok_ms=max((row[12] for row in rows if row[12] is not None), default=None),
+        min_timeout_ms=min((row[13] for row in rows if row[13] is not None), default=None),
+        histogram=histogram,
+    )
