@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-# After SIGKILL only a process stuck in the kernel remains, or one that its new parent never reaps.
+# After SIGKILL only a process that is stuck in the kernel remains.
 _SECONDS_AFTER_KILL = 3.0
 _POLL_SECONDS = 0.02
 
@@ -68,13 +68,13 @@ def _end_together(
         reap()
         now = time.monotonic()
         for group in list(left):
-            if not _signal(os.killpg, group.pid, 0):
+            if not _has_living_member(group.pid):
                 left.remove(group)
             elif group.pid in killed_at:
                 if now - killed_at[group.pid] > _SECONDS_AFTER_KILL:
                     left.remove(group)
             else:
-                leads = _signal(os.kill, group.pid, 0)
+                leads = _is_living(group.pid)
                 if not leads or hurry(group) or now - started_at >= group.grace_seconds:
                     _signal(os.killpg, group.pid, signal.SIGKILL)
                     killed_at[group.pid] = now
@@ -92,6 +92,34 @@ def _signal(send: Callable[[int, int], None], pid: int, number: int) -> bool:
     except (ProcessLookupError, PermissionError):
         return False
     return True
+
+
+def _is_living(pid: int) -> bool:
+    """Whether the process runs. One that has ended counts as gone though its parent has not noticed: an
+    orphan's new parent may take its time, or, as the first process of a container, never look."""
+    if not _signal(os.kill, pid, 0):
+        return False
+    facts = _facts(pid)
+    return facts is None or facts[0] != "Z"
+
+
+def _has_living_member(pid: int) -> bool:
+    if not _signal(os.killpg, pid, 0):
+        return False
+    if _facts(os.getpid()) is None:
+        return True
+    everybody = (_facts(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())
+    return any(facts[1] == pid and facts[0] != "Z" for facts in everybody if facts is not None)
+
+
+def _facts(pid: int) -> tuple[str, int] | None:
+    """The state and the group of a process, where there is a /proc that tells."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            state, _, group = stat.read().rpartition(")")[2].split()[:3]
+    except OSError:
+        return None
+    return state, int(group)
 
 
 def main() -> None:

@@ -212,15 +212,14 @@ class Processes:
 
     def end(self, *processes: Process) -> list[Process]:
         """Ends these and whatever they started, and returns those that did not end by themselves."""
-        for process in processes:
-            process.popen.poll()
-        # A leader that was reaped may have left its group behind; its id stays taken as long as it has.
-        killed = guard.end([process.group for process in processes], reap=self._reap, hurry=self._is_hurried)
-        for process in processes:
-            if process in self.running:
-                self.running.remove(process)
+        # The number of one that ended earlier may be somebody else's by now.
+        ours = [process for process in processes if process in self.running]
+        killed = guard.end([process.group for process in ours], reap=self._reap, hurry=self._is_hurried)
+        self._reap()
+        for process in ours:
+            self.running.remove(process)
             self._tell_guard(f"forget {process.pid}")
-        return [process for process in processes if process.pid in killed]
+        return [process for process in ours if process.pid in killed]
 
     def close(self) -> None:
         """Ends everything, servers last."""
@@ -330,9 +329,7 @@ class Supervisor(Processes):
     def close(self) -> None:
         left = list(self.running)
         for process in self.end(*left):
-            self._say(
-                f"{process.program.name} did not stop within {process.program.grace_seconds:g} s: killed"
-            )
+            self._say(f"{process.program.name} did not stop in time and was killed.")
         self._reap_strays()
         super().close()
 
@@ -371,7 +368,9 @@ class Supervisor(Processes):
             self.end(kept.process)
             seconds = kept.back_off(now)
             when = f"in {seconds:g} s" if seconds else "at once"
-            self._say(f"{kept.process.program.name} ended with {kept.process.ending}: it starts again {when}")
+            self._say(
+                f"{kept.process.program.name} ended with {kept.process.ending}. It starts again {when}."
+            )
         if kept.start_at is not None and now >= kept.start_at:
             kept.start_at = None
             try:
