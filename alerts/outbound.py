@@ -63,14 +63,14 @@ class DeliveryError(Exception):
         self.excerpt = excerpt
 
 
-class InvalidURL(DeliveryError):  # noqa: N818 (says what it is; every caller reads it so)
+class InvalidURL(DeliveryError):
     """The text is no URL that can be posted to. Permanent: the same text stays wrong."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, permanent=True)
 
 
-class ForbiddenAddress(DeliveryError):  # noqa: N818 (as above)
+class ForbiddenAddress(DeliveryError):
     """The URL leads, now, to an address that outgoing requests may not reach.
 
     Not permanent: a name answers differently inside and outside a network and while it is moved, and

@@ -41,7 +41,7 @@ class ChannelKind(Protocol):
         ...
 
 
-class InvalidConfig(ValueError):  # noqa: N818 (says what it is; every caller reads it so)
+class InvalidConfig(ValueError):
     """A channel that cannot be saved; `fields` maps each wrong field to what is wrong with it."""
 
     def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from standardwebhooks import Webhook
 
 from alerts.addresses import Network
@@ -25,9 +26,8 @@ from alerts.outbound import (
     getaddrinfo,
     post,
 )
-from latency_dashboard import __version__
 
-USER_AGENT = f"LatencyDashboard/{__version__}"
+USER_AGENT = f"LatencyDashboard/{settings.VERSION}"
 SECRET_PREFIX = "whsec_"  # noqa: S105 (the prefix of all secrets)
 SECRET_BYTES = range(24, 65)  # 192 to 512 bits, the specification's bounds
 

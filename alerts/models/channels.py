@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from budgets.models import Team
@@ -41,6 +42,20 @@ class Channel(models.Model):
         return self.name
 
 
+class NotificationQuerySet(models.QuerySet["Notification"]):
+    def claimable(self, now: datetime) -> NotificationQuerySet:
+        """Due, in nobody's hands, and with nothing of its incident before it on the way to its channel."""
+        earlier = Notification.objects.filter(
+            incident=OuterRef("incident"), channel=OuterRef("channel"), state="pending", pk__lt=OuterRef("pk")
+        )
+        return self.filter(
+            Q(leased_until=None) | Q(leased_until__lte=now),
+            ~Exists(earlier),
+            state="pending",
+            next_attempt_at__lte=now,
+        )
+
+
 class Notification(models.Model):
     """One message to one channel: written with the decision, sent by a worker, at least once."""
 
@@ -70,6 +85,8 @@ class Notification(models.Model):
     leased_until = models.DateTimeField(null=True, help_text="A worker is sending it until then")
     finished_at = models.DateTimeField(null=True)
     reason = models.CharField(max_length=50, blank=True, default="", help_text="Why it was given up, by name")
+
+    objects = NotificationQuerySet.as_manager()
 
     class Meta:
         ordering = ["id"]

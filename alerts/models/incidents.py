@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
@@ -21,6 +23,17 @@ class IncidentQuerySet(models.QuerySet["Incident"]):
     def unresolved(self) -> IncidentQuerySet:
         return self.exclude(state=Incident.State.RESOLVED)
 
+    def resolved_by_hand_since(self, at: datetime) -> IncidentQuerySet:
+        return self.filter(resolved_at__gt=at).exclude(resolved_by="").select_related("component")
+
+    def locked(self) -> IncidentQuerySet:
+        """Nobody else takes a step of these until the transaction ends; with what a message reads of them."""
+        return self.select_for_update(of=("self",)).select_related("feature", "component").order_by("pk")
+
+    def for_step(self, pk: int) -> Incident:
+        """One incident, locked. Raises Incident.DoesNotExist."""
+        return self.locked().get(pk=pk)
+
 
 class Incident(models.Model):
     """One per feature, environment and milestone, or per component, while it is not resolved."""
@@ -32,7 +45,7 @@ class Incident(models.Model):
 
     feature = models.ForeignKey(Feature, models.CASCADE, related_name="incidents")
     environment = models.CharField(max_length=200)
-    milestone = models.CharField(max_length=20, choices=Milestone, null=True)  # noqa: DJ001 (a component has none)
+    milestone = models.CharField(max_length=20, choices=Milestone, null=True)
     component = models.ForeignKey(Component, models.CASCADE, null=True, related_name="incidents")
     state = models.CharField(max_length=15, choices=State, default=State.OPEN)
     severity = models.CharField(max_length=10, choices=Severity, help_text="The highest it has had")

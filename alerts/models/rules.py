@@ -26,7 +26,7 @@ class AlertRule(models.Model):
     environment = models.CharField(max_length=200, default="production")
     kind = models.CharField(max_length=30, choices=Kind)
     # Null and not "": the unique key, the constraints and the series speak of none.
-    milestone = models.CharField(max_length=20, choices=Milestone, null=True, blank=True)  # noqa: DJ001
+    milestone = models.CharField(max_length=20, choices=Milestone, null=True, blank=True)
     is_enabled = models.BooleanField(default=True)
     for_seconds = models.PositiveIntegerField(default=0, help_text="How long it must hold before it fires")
     keep_firing_seconds = models.PositiveIntegerField(
@@ -72,7 +72,7 @@ class RuleState(models.Model):
     since = models.DateTimeField(help_text="When it entered this status")
     # What was resolved by hand stays so until each of its conditions has been inactive once; this tells.
     active_since = models.DateTimeField(null=True, help_text="When it left inactive; empty while inactive")
-    severity = models.CharField(max_length=10, choices=Severity, null=True)  # noqa: DJ001 (as above)
+    severity = models.CharField(max_length=10, choices=Severity, null=True)
     reason = models.CharField(max_length=50, help_text="Named reason of the latest decision")
     no_data_since = models.DateTimeField(null=True, help_text="Since when its windows hold no data")
     evidence = models.JSONField(default=dict, help_text="The numbers that decided")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 
 import pytest
+from django.conf import settings
 from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
@@ -18,7 +19,6 @@ from alerts.backoff import GIVE_UP_AFTER, next_attempt_at
 from alerts.channels import KINDS, InvalidConfig, Message, webhook
 from alerts.channels.message import body
 from alerts.outbound import Answer, DeliveryError, ForbiddenAddress
-from latency_dashboard import __version__
 from tests.receivers import HANG, Reply, WebhookReceiver
 
 LOOPBACK = parse_networks(["127.0.0.1/32"])
@@ -93,7 +93,7 @@ def test_a_webhook_names_its_content_and_its_sender(webhook_receiver: WebhookRec
     send(webhook_receiver)
     headers = webhook_receiver.requests[0].headers
     assert headers["content-type"] == "application/json"
-    assert headers["user-agent"] == f"LatencyDashboard/{__version__}"
+    assert headers["user-agent"] == f"LatencyDashboard/{settings.VERSION}"
 
 
 def test_a_retry_has_the_same_id_and_body_and_the_time_of_the_try(webhook_receiver: WebhookReceiver) -> None:

@@ -1,0 +1,51 @@
+"""An incident as programs outside see it: in answers of the API and in every message to a channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from budgets.features import instant
+
+from .models import Incident, IncidentEvent
+
+
+def incident_document(incident: Incident) -> dict[str, Any]:
+    """What a message carries as `data.incident`. Reads the incident's feature and component."""
+    return {
+        "id": incident.pk,
+        "feature": incident.feature.slug,
+        "environment": incident.environment,
+        "milestone": incident.milestone,
+        "component": incident.component.name if incident.component else None,
+        "severity": str(incident.severity),
+        "rule": incident.rule,
+        "summary": incident.summary,
+        "cause": incident.cause,
+        "burn_rate": incident.burn_rate,
+        "runbook_url": incident.feature.runbook_url or None,
+        "opened_at": instant(incident.opened_at),
+        "url": incident.public_url,
+    }
+
+
+def incident_answer(incident: Incident) -> dict[str, Any]:
+    """What the API answers: the message's document, how far the incident has come and its events."""
+    return {
+        **incident_document(incident),
+        "state": str(incident.state),
+        "acknowledged_at": instant(incident.acknowledged_at),
+        "resolved_at": instant(incident.resolved_at),
+        "events": [event_document(event) for event in incident.events.all()],
+    }
+
+
+def event_document(event: IncidentEvent) -> dict[str, Any]:
+    """One step of an incident; `actor` is null where the rules took it."""
+    return {
+        "kind": str(event.kind),
+        "at": instant(event.at),
+        "actor": event.actor or None,
+        "reason": event.reason,
+        "note": event.note,
+        "details": event.details,
+    }

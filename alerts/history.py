@@ -1,0 +1,111 @@
+"""What an incident is after each of its events. The row of an incident is nothing but the sum of these.
+
+Every change of an incident is an event first and is then applied by `after`, so that the events alone
+rebuild the incident.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Protocol
+
+
+class Event(Protocol):
+    """What `after` reads of an IncidentEvent."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def at(self) -> datetime: ...
+    @property
+    def actor(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def details(self) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentFacts:
+    """The facts of an incident that change while it lives, named as the fields of its row.
+
+    `evidence`, the names of the conditions that hold, has no field: the rules' states tell it.
+    """
+
+    state: str
+    severity: str
+    rule: str
+    summary: str
+    cause: Mapping[str, Any] | None
+    burn_rate: float | None
+    opened_at: datetime
+    acknowledged_at: datetime | None = None
+    acknowledged_by: str = ""
+    resolved_at: datetime | None = None
+    resolved_by: str = ""
+    resolved_reason: str = ""
+    merged_into_id: int | None = None
+    evidence: frozenset[str] = frozenset()
+
+
+def replay(events: Iterable[Event]) -> IncidentFacts:
+    """The incident that its events, in their order, tell of. Raises ValueError where they tell of none."""
+    facts: IncidentFacts | None = None
+    for event in events:
+        facts = after(facts, event)
+    if facts is None:
+        raise ValueError("an incident begins with the event that opened it, got no event")
+    return facts
+
+
+def after(facts: IncidentFacts | None, event: Event) -> IncidentFacts:
+    """The incident once `event` has happened to it; `facts` is None for the event that opens it.
+
+    Raises ValueError for an event that cannot follow.
+    """
+    if facts is None:
+        if event.kind != "opened":
+            raise ValueError(f"an incident begins with the event that opened it, got {event.kind}")
+        details = event.details
+        return IncidentFacts(
+            state="open",
+            severity=details["severity"],
+            rule=details["rule"],
+            summary=details["summary"],
+            cause=details["cause"],
+            burn_rate=details["burn_rate"],
+            opened_at=event.at,
+            evidence=frozenset(details["evidence"]),
+        )
+    match event.kind:
+        case "evidence":
+            joined, left = event.details.get("joined", ()), event.details.get("left", ())
+            return replace(facts, evidence=(facts.evidence | set(joined)) - set(left))
+        case "severity_raised":
+            return replace(facts, **{name: event.details[name] for name in _RAISED})
+        case "cause_changed":
+            return replace(facts, cause=event.details["cause"], summary=event.details["summary"])
+        case "acknowledged":
+            return replace(facts, state="acknowledged", acknowledged_at=event.at, acknowledged_by=event.actor)
+        case "resolved":
+            return _resolved(facts, event)
+        case "merged":
+            return replace(_resolved(facts, event), merged_into_id=event.details["into"])
+        case kind:
+            raise ValueError(f"{kind!r} cannot follow on what opened an incident")
+
+
+_RAISED = ("severity", "rule", "summary", "cause", "burn_rate")
+
+
+def _resolved(facts: IncidentFacts, event: Event) -> IncidentFacts:
+    return replace(
+        facts,
+        state="resolved",
+        resolved_at=event.at,
+        resolved_by=event.actor,
+        resolved_reason=event.reason,
+        evidence=frozenset(),
+    )

@@ -1,0 +1,218 @@
+"""What happens to an incident.
+
+Each verb takes one step: it writes the event, applies it to the incident's row and writes the messages to
+the channels, all in the caller's transaction or one of its own. Rules take their steps through
+alerts.evaluation, which decides which; people through `acknowledge` and `resolve`.
+
+Reopening, flapping and escalation will be steps like these: a kind of event, a line in alerts.history.after
+and a verb here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from budgets.models import Component, Feature
+
+from .history import IncidentFacts, after
+from .models import Incident, IncidentEvent, Notification
+from .notifications import tell
+
+Kind = IncidentEvent.Kind
+
+RECOVERED = "recovered"
+MERGED = "merged"
+BY_HAND = "by_hand"
+
+_ROW = tuple(field.name for field in fields(IncidentFacts) if field.name != "evidence")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What an incident is about: a milestone or a component of a feature, in one environment."""
+
+    feature: Feature
+    environment: str
+    milestone: str | None = None
+    component: Component | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a rule found, as the incident tells it.
+
+    `cause` is {"component", "allocated_ms", "observed_ms"} or None; `burn_rate` the long window's of the
+    tier that fired, None for other rules.
+    """
+
+    severity: str
+    rule: str
+    reason: str
+    summary: str
+    cause: dict[str, Any] | None
+    burn_rate: float | None
+
+    @property
+    def details(self) -> dict[str, Any]:
+        return {
+            "severity": self.severity,
+            "rule": self.rule,
+            "summary": self.summary,
+            "cause": self.cause,
+            "burn_rate": self.burn_rate,
+        }
+
+
+# Steps that rules take
+
+
+def open_incident(
+    *, target: Target, finding: Finding, evidence: Collection[str], now: datetime
+) -> Incident | None:
+    """Opens an incident and tells of it; None where the target has one that is not resolved.
+
+    `evidence` names the conditions that hold.
+    """
+    event = IncidentEvent(
+        kind=Kind.OPENED,
+        at=now,
+        reason=finding.reason,
+        details={**finding.details, "evidence": sorted(evidence)},
+    )
+    incident = Incident(
+        feature=target.feature,
+        environment=target.environment,
+        milestone=target.milestone,
+        component=target.component,
+        **_row_of(after(None, event)),
+    )
+    try:
+        with transaction.atomic():
+            incident.save(force_insert=True)
+            event.incident = incident
+            event.save(force_insert=True)
+            tell(incident=incident, event=Notification.Event.OPENED, now=now)
+    except IntegrityError as error:
+        diagnosis = getattr(error.__cause__, "diag", None)
+        if diagnosis and diagnosis.constraint_name == "incident_one_unresolved_per_target":
+            return None
+        raise
+    return incident
+
+
+def raise_severity(*, incident: Incident, finding: Finding, now: datetime) -> Incident:
+    """Makes a ticket a page and tells of it as of an opening, also those who take only pages.
+
+    Who acknowledged the ticket still has it: the state stays.
+    """
+    with transaction.atomic():
+        _step(incident, Kind.SEVERITY_RAISED, now, reason=finding.reason, details=finding.details)
+        tell(incident=incident, event=Notification.Event.OPENED, now=now)
+    return incident
+
+
+def change_evidence(
+    *, incident: Incident, joined: Collection[str], left: Collection[str], now: datetime
+) -> Incident:
+    """Notes which conditions began to hold and which ended; nobody is told."""
+    _step(incident, Kind.EVIDENCE, now, details={"joined": sorted(joined), "left": sorted(left)})
+    return incident
+
+
+def change_cause(
+    *, incident: Incident, cause: dict[str, Any] | None, summary: str, now: datetime
+) -> Incident:
+    """Notes another cause than was known before; nobody is told."""
+    _step(incident, Kind.CAUSE_CHANGED, now, details={"cause": cause, "summary": summary})
+    return incident
+
+
+def merge(*, incident: Incident, into: Incident, now: datetime) -> Incident:
+    """Ends a component's incident because its milestone's pages somebody; nobody is told."""
+    _step(incident, Kind.MERGED, now, reason=MERGED, details={"into": into.pk})
+    return incident
+
+
+def resolve_by_rules(*, incident: Incident, reason: str, now: datetime) -> Incident:
+    """Ends an incident of which no condition holds any more, and tells of it."""
+    with transaction.atomic():
+        _step(incident, Kind.RESOLVED, now, reason=reason)
+        tell(incident=incident, event=Notification.Event.RESOLVED, now=now)
+    return incident
+
+
+# Steps that people take
+
+
+def acknowledge(*, incident_id: int, actor: str, note: str = "", now: datetime) -> Incident:
+    """Notes that somebody has it, and tells of it. One that is acknowledged or resolved stays as it is.
+
+    Raises Incident.DoesNotExist.
+    """
+    with transaction.atomic():
+        incident = Incident.objects.for_step(incident_id)
+        if incident.state == Incident.State.OPEN:
+            _step(incident, Kind.ACKNOWLEDGED, now, actor=actor, note=note)
+            tell(incident=incident, event=Notification.Event.ACKNOWLEDGED, now=now)
+    return incident
+
+
+def resolve(*, incident_id: int, actor: str, note: str = "", now: datetime) -> Incident:
+    """Ends an incident because a person says so, and tells of it. A resolved one stays as it is.
+
+    No new one takes its place until each of its conditions has been inactive once, or 30 minutes have
+    passed. Raises Incident.DoesNotExist.
+    """
+    with transaction.atomic():
+        incident = Incident.objects.for_step(incident_id)
+        if incident.state != Incident.State.RESOLVED:
+            _step(incident, Kind.RESOLVED, now, actor=actor, reason=BY_HAND, note=note)
+            tell(incident=incident, event=Notification.Event.RESOLVED, now=now)
+    return incident
+
+
+# One step
+
+
+def _step(
+    incident: Incident,
+    kind: IncidentEvent.Kind,
+    now: datetime,
+    *,
+    actor: str = "",
+    reason: str = "",
+    note: str = "",
+    details: Mapping[str, Any] | None = None,
+) -> None:
+    event = IncidentEvent(
+        incident=incident,
+        kind=kind,
+        # The clocks of two machines differ; nothing ends before it began.
+        at=max(now, incident.opened_at),
+        actor=actor,
+        reason=reason,
+        note=note,
+        details=dict(details or {}),
+    )
+    row = _row_of(after(facts_of(incident), event))
+    changed = [name for name, value in row.items() if getattr(incident, name) != value]
+    for name in changed:
+        setattr(incident, name, row[name])
+    with transaction.atomic():
+        event.save(force_insert=True)
+        if changed:
+            incident.save(update_fields=changed)
+
+
+def facts_of(incident: Incident) -> IncidentFacts:
+    """The facts that the row holds. What holds for the incident's conditions is in the rules' states."""
+    return IncidentFacts(**{name: getattr(incident, name) for name in _ROW})
+
+
+def _row_of(facts: IncidentFacts) -> dict[str, Any]:
+    return {name: getattr(facts, name) for name in _ROW}

@@ -1,0 +1,299 @@
+"""The outbox: what each channel is to be told, written with the decision and sent by a worker.
+
+A message is sent at least once. Its row holds what is sent, so that a retry says the same under the same
+message id. Within one incident a channel hears things in their order: a message waits while an earlier one
+of the same incident to the same channel is pending. What became of the opening message decides about the
+rest: once it has been delivered the others follow, and where it was given up they are given up too, so that
+nobody hears of an end without having heard of a beginning.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, cast
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Count, Window
+from django.db.models.functions import RowNumber
+
+from budgets import doorbell
+
+from .addresses import parse_networks
+from .backoff import next_attempt_at
+from .channels import KINDS, Message, MessageType
+from .documents import incident_document
+from .models import Channel, DeliveryAttempt, Incident, Notification, Severity
+from .outbound import DeliveryError
+from .summaries import announcement
+
+logger = logging.getLogger(__name__)
+
+Event = Notification.Event
+State = Notification.State
+
+# A worker that has not recorded a result by then is gone: a try takes at most alerts.outbound.DEADLINE_S.
+LEASE = timedelta(seconds=30)
+# So many threads a channel that hangs may hold; the others are for everybody else.
+MAX_IN_FLIGHT_PER_CHANNEL = 2
+
+
+# Writing
+
+
+def tell(*, incident: Incident, event: Event, now: datetime) -> list[Notification]:
+    """Writes what each channel of the incident's team is to be told, within the caller's transaction.
+
+    Every decision to notify anybody passes through here, and `_recipients` makes it. The message says what
+    is known at this moment, however late it is delivered.
+    """
+    channels = _recipients(incident, event)
+    if not channels:
+        return []
+    document = {**incident_document(incident), "summary": announcement(incident, event)}
+    written = Notification.objects.bulk_create(
+        Notification(
+            incident=incident,
+            channel=channel,
+            event=event,
+            severity=incident.severity,
+            data={"incident": document},
+            created_at=now,
+            next_attempt_at=now,
+        )
+        for channel in channels
+    )
+    for notification in written:
+        transaction.on_commit(partial(doorbell.send, "alerts.tasks.deliver", notification.pk), robust=True)
+    return written
+
+
+def _recipients(incident: Incident, event: Event) -> list[Channel]:
+    """The channels that are to hear of it: the one place that decides who is told, and whether.
+
+    An opening, also the second one of a ticket that became a page, goes to the team's channels that take
+    its severity. What follows goes where an opening went. Whatever holds a message back (a silence, a
+    maintenance window, flapping) or sends it elsewhere (an escalation policy, a schedule) decides here.
+    """
+    channels = Channel.objects.filter(team_id=incident.feature.team_id, is_enabled=True).order_by("id")
+    if event == Event.OPENED:
+        taken = [Severity.TICKET, Severity.PAGE] if incident.severity == Severity.PAGE else [Severity.TICKET]
+        return list(channels.filter(min_severity__in=taken))
+    opened = Notification.objects.filter(
+        incident=incident, event=Event.OPENED, state__in=[State.PENDING, State.DELIVERED]
+    )
+    return list(channels.filter(pk__in=opened.values("channel_id")))
+
+
+# Claiming
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A message that this worker alone may send until its lease is over."""
+
+    notification_id: int
+    channel_id: int
+    kind: str
+    config: dict[str, Any]
+    message: Message
+    attempt: int
+    due_since: datetime
+
+
+def due(*, now: datetime, limit: int) -> list[int]:
+    """The messages that could be claimed, longest due first: no more of a channel than may be in flight."""
+    return [pk for pk, _ in _candidates(now)[:limit]]
+
+
+def _candidates(now: datetime, **only: Any) -> list[tuple[int, int]]:
+    place = Window(RowNumber(), partition_by="channel_id", order_by=["next_attempt_at", "id"])
+    return list(
+        Notification.objects.claimable(now)
+        .filter(**only)
+        .annotate(place=place)
+        .filter(place__lte=MAX_IN_FLIGHT_PER_CHANNEL)
+        .order_by("next_attempt_at", "id")
+        .values_list("id", "channel_id")
+    )
+
+
+def claim_due(
+    *, now: datetime, limit: int, notification_id: int | None = None, channel_id: int | None = None
+) -> list[Claimed]:
+    """Leases messages that are due to the caller, who sends them with `deliver`; at most `limit`.
+
+    1. Finds candidates, of all channels or of what was asked for.
+    2. Locks their channels, so that only one claim at a time counts what a channel has in flight.
+    3. Gives up what must not be sent any more.
+    4. Leases the rest and writes the attempt before it is made, so that also one that is cut off is seen.
+    """
+    asked_for = {"id": notification_id, "channel_id": channel_id}
+    with transaction.atomic():
+        candidates = _candidates(now, **{key: value for key, value in asked_for.items() if value is not None})
+        if not candidates:
+            return []
+        channel_ids = {channel_id for _, channel_id in candidates}
+        # Not FOR UPDATE: that would wait for every insert of a notification, which refers to the channel.
+        channels = {
+            channel.pk: channel
+            for channel in Channel.objects.select_for_update(no_key=True)
+            .filter(pk__in=channel_ids)
+            .order_by("pk")
+        }
+        chosen = _within_limits(candidates, channels, now)
+        notifications = list(
+            Notification.objects.claimable(now)
+            .filter(pk__in=chosen)
+            .select_for_update(skip_locked=True, of=("self",))
+            .order_by("next_attempt_at", "id")
+        )
+        sendable = _give_up_unsendable(notifications, channels, now)[:limit]
+        DeliveryAttempt.objects.filter(
+            notification__in=sendable, outcome=DeliveryAttempt.Outcome.SENDING
+        ).update(outcome=DeliveryAttempt.Outcome.INTERRUPTED)
+        for notification in sendable:
+            notification.attempts_made += 1
+            notification.leased_until = now + LEASE
+        Notification.objects.bulk_update(sendable, ["attempts_made", "leased_until"])
+        DeliveryAttempt.objects.bulk_create(
+            DeliveryAttempt(notification=notification, number=notification.attempts_made, started_at=now)
+            for notification in sendable
+        )
+    return [_claimed(notification, channels[notification.channel_id]) for notification in sendable]
+
+
+def _within_limits(
+    candidates: Sequence[tuple[int, int]], channels: Collection[int], now: datetime
+) -> list[int]:
+    """The candidates that their channel has a place in flight for."""
+    in_flight = Counter(
+        dict(
+            Notification.objects.filter(state=State.PENDING, leased_until__gt=now, channel__in=channels)
+            .order_by()
+            .values_list("channel_id")
+            .annotate(Count("id"))
+        )
+    )
+    chosen = []
+    for notification_id, channel_id in candidates:
+        if channel_id in channels and in_flight[channel_id] < MAX_IN_FLIGHT_PER_CHANNEL:
+            in_flight[channel_id] += 1
+            chosen.append(notification_id)
+    return chosen
+
+
+def _give_up_unsendable(
+    notifications: Sequence[Notification], channels: dict[int, Channel], now: datetime
+) -> list[Notification]:
+    """Gives up what must not be sent any more, and gives back the rest."""
+    followers = [n for n in notifications if n.event != Event.OPENED]
+    opened = set(
+        Notification.objects.filter(
+            incident__in={n.incident_id for n in followers}, event=Event.OPENED, state=State.DELIVERED
+        ).values_list("incident_id", "channel_id")
+    )
+    rest = []
+    for notification in notifications:
+        if not channels[notification.channel_id].is_enabled:
+            _give_up(notification, "channel_disabled", now)
+        elif (
+            notification.event != Event.OPENED
+            and (notification.incident_id, notification.channel_id) not in opened
+        ):
+            _give_up(notification, "opening_undelivered", now)
+        else:
+            rest.append(notification)
+    return rest
+
+
+def _claimed(notification: Notification, channel: Channel) -> Claimed:
+    return Claimed(
+        notification_id=notification.pk,
+        channel_id=channel.pk,
+        kind=channel.kind,
+        config=channel.config,
+        message=Message(
+            message_id=str(notification.message_id),
+            type=cast(MessageType, notification.event),
+            timestamp=notification.created_at,
+            incident=notification.data["incident"],
+        ),
+        attempt=notification.attempts_made,
+        due_since=notification.created_at,
+    )
+
+
+# Sending
+
+
+def deliver(*, claimed: Claimed, now: datetime) -> bool:
+    """Sends a claimed message outside any transaction and records what came of it: whether it arrived.
+
+    A failure is tried again later, unless it is permanent or a day has passed.
+    """
+    started = time.monotonic()
+    error: DeliveryError | None = None
+    status_code: int | None
+    try:
+        answer = KINDS[claimed.kind].send(
+            claimed.config,
+            claimed.message,
+            now=now,
+            allowed_networks=parse_networks(settings.OUTBOUND_ALLOWED_CIDRS),
+        )
+        status_code, excerpt = answer.status, answer.excerpt
+    except DeliveryError as failure:
+        error, status_code, excerpt = failure, failure.status, failure.excerpt
+    except Exception as failure:
+        # A fault of ours must neither end the worker nor lose the message.
+        logger.exception("notification %s could not be sent", claimed.notification_id)
+        error = DeliveryError(f"Could not be sent: {type(failure).__name__}.")
+        status_code, excerpt = None, ""
+    took = timedelta(seconds=time.monotonic() - started)
+    with transaction.atomic():
+        DeliveryAttempt.objects.filter(
+            notification_id=claimed.notification_id, number=claimed.attempt
+        ).update(
+            outcome=DeliveryAttempt.Outcome.FAILED if error else DeliveryAttempt.Outcome.DELIVERED,
+            duration_ms=took / timedelta(milliseconds=1),
+            status_code=status_code,
+            error=error.message if error else "",
+            excerpt=excerpt,
+        )
+        _record(claimed, error, now + took)
+    return error is None
+
+
+def _record(claimed: Claimed, error: DeliveryError | None, now: datetime) -> None:
+    pending = Notification.objects.filter(pk=claimed.notification_id, state=State.PENDING)
+    if error is None:
+        # Whoever holds a newer lease: it has arrived.
+        pending.update(state=State.DELIVERED, finished_at=now, next_attempt_at=None, leased_until=None)
+        return
+    notification = pending.filter(attempts_made=claimed.attempt).select_for_update().first()
+    if notification is None:
+        return  # its lease was over and another worker tries, or it was given up
+    retry_at = next_attempt_at(
+        attempts_made=claimed.attempt,
+        first_due_at=claimed.due_since,
+        now=now,
+        retry_after_s=error.retry_after_s,
+    )
+    if error.permanent or retry_at is None:
+        _give_up(notification, "permanent_error" if error.permanent else "deadline_passed", now)
+    else:
+        pending.update(next_attempt_at=retry_at, leased_until=None)
+
+
+def _give_up(notification: Notification, reason: str, now: datetime) -> None:
+    logger.warning("notification %s is given up: %s", notification.pk, reason)
+    Notification.objects.filter(pk=notification.pk).update(
+        state=State.UNDELIVERABLE, reason=reason, finished_at=now, next_attempt_at=None, leased_until=None
+    )

@@ -1,0 +1,55 @@
+"""What the workers do for alerts: each task is one verb, safe to run twice and at the same time."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from celery import shared_task
+from django.utils import timezone
+
+from budgets import doorbell
+from budgets.models import Sweep
+
+from . import evaluation, notifications
+
+log = logging.getLogger(__name__)
+
+# A thread that goes on sending what is due to one channel lets others have a turn after so long.
+DRAIN_FOR_S = 20.0
+# More than the threads could send before the next sweep asks again.
+DUE_PER_SWEEP = 200
+
+
+@shared_task
+def evaluate(feature_ids: list[int] | None = None) -> None:
+    """Evaluates the features that a roll-up touched; without any, all of them."""
+    now = timezone.now()
+    if feature_ids is not None:
+        done: evaluation.Evaluated | None = evaluation.evaluate(feature_ids=feature_ids, now=now)
+    else:
+        done = evaluation.sweep(now=now)
+        if done is not None:
+            Sweep.objects.update_or_create(name="evaluate", defaults={"finished_at": timezone.now()})
+    if done is not None and (done.opened or done.raised or done.resolved):
+        log.info("incidents opened %s, raised %s, resolved %s", done.opened, done.raised, done.resolved)
+
+
+@shared_task
+def deliver(notification_id: int) -> None:
+    """Sends a message, then what else is due to its channel."""
+    started = time.monotonic()
+    claimed = notifications.claim_due(now=timezone.now(), limit=1, notification_id=notification_id)
+    while claimed:
+        notifications.deliver(claimed=claimed[0], now=timezone.now())
+        if time.monotonic() - started > DRAIN_FOR_S:
+            return
+        claimed = notifications.claim_due(now=timezone.now(), limit=1, channel_id=claimed[0].channel_id)
+
+
+@shared_task
+def deliver_due() -> None:
+    """Has every message sent that is due and in nobody's hands: retries, lost hints, dead workers."""
+    for notification_id in notifications.due(now=timezone.now(), limit=DUE_PER_SWEEP):
+        doorbell.send("alerts.tasks.deliver", notification_id)
+    Sweep.objects.update_or_create(name="deliver", defaults={"finished_at": timezone.now()})
