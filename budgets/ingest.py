@@ -21,7 +21,7 @@ from .errors import Refusal, error_document
 from .locks import NAMESPACE
 from .models import Batch, IngestKey
 from .partitions import ensure_partitions
-from .payloads import Columns, Payload, postgres_us, read_payload
+from .payloads import Columns, Ids, Payload, Target, postgres_us, read_payload
 from .series import Refused, resolve
 
 IDEMPOTENCY_FOR = timedelta(hours=24)
@@ -102,7 +102,14 @@ def inflate(body: bytes, limit: int) -> bytes:
 def _store(
     key: IngestKey, payload: Payload, idempotency_key: str | None, digest: bytes | None, now: datetime
 ) -> Answer:
-    measurements, series_ids = _resolve(key, payload, now)
+    measurements = payload.measurements
+    found = resolve(key.team, measurements.targets, now)
+    for position, target in enumerate(measurements.targets):
+        refused = found[target]
+        if isinstance(refused, Refused):
+            for origin in measurements.origin[measurements.target == position].tolist():
+                payload.reject(origin, refused.code, refused.message)
+    measurements = measurements.without(payload.rejected)
     rejected = [payload.rejected[origin].document() for origin in sorted(payload.rejected)]
     if not len(measurements):
         if not rejected:
@@ -115,38 +122,12 @@ def _store(
         return Answer(400, {**error, "rejected": rejected})
     accepted = int(payload.sizes.sum()) - int(sum(payload.sizes[origin] for origin in payload.rejected))
     document = {"accepted": accepted, "duplicates": payload.duplicates, "rejected": rejected}
-    spans, span_series_ids = _spans(payload, measurements, series_ids)
     batch_id = _insert_batch(key, measurements, idempotency_key, digest, document, now)
-    _copy("budgets_measurement", measurements, series_ids, batch_id, with_labels=True)
+    _copy("budgets_measurement", measurements, found, batch_id)
+    spans = payload.spans.without(payload.rejected)
     if len(spans):
-        _copy("budgets_span", spans, span_series_ids, batch_id, with_labels=False)
+        _copy("budgets_span", spans, found, batch_id)
     return Answer(200, document, batch_id=batch_id)
-
-
-def _resolve(key: IngestKey, payload: Payload, now: datetime) -> tuple[Columns, np.ndarray]:
-    """The rows that can be stored, and their series; the others are added to what is rejected."""
-    measurements = payload.measurements
-    found = resolve(key.team, measurements.target, now)
-    refused = {target: one for target, one in found.items() if isinstance(one, Refused)}
-    if refused:
-        for origin, target in zip(measurements.origin.tolist(), measurements.target, strict=True):
-            if target in refused:
-                payload.reject(origin, refused[target].code, refused[target].message)
-    if payload.rejected:
-        bad = np.fromiter(payload.rejected, dtype=np.int64)
-        measurements = measurements.take(~np.isin(measurements.origin, bad))
-    series_ids = np.array([found[target] for target in measurements.target], dtype=">i4")
-    return measurements, series_ids
-
-
-def _spans(payload: Payload, measurements: Columns, series_ids: np.ndarray) -> tuple[Columns, np.ndarray]:
-    spans = payload.spans
-    if not len(spans):
-        return spans, np.empty(0, dtype=">i4")
-    if payload.rejected:
-        spans = spans.take(~np.isin(spans.origin, np.fromiter(payload.rejected, dtype=np.int64)))
-    by_target = dict(zip(measurements.target, series_ids.tolist(), strict=True))
-    return spans, np.array([by_target[target] for target in spans.target], dtype=">i4")
 
 
 def _ensure_partitions(table: str, rows: Columns) -> None:
@@ -190,21 +171,22 @@ def _insert_batch(
         return int(cursor.fetchone()[0])
 
 
-def _copy(table: str, rows: Columns, series_ids: np.ndarray, batch_id: int, *, with_labels: bool) -> None:
-    columns.copy_in(
-        table,
-        {
-            "ended_at": postgres_us(rows.ended_us),
-            "duration_ms": rows.duration_ms.astype(">f8"),
-            "batch_id": np.full(len(rows), batch_id, dtype=">i8"),
-            "span_id": Nullable(*rows.span_id),
-            "parent_span_id": Nullable(*rows.parent_span_id),
-            "series_id": series_ids,
-            "status": rows.status.astype(">i2"),
-            "trace_id": Nullable(*rows.trace_id),
-        },
-        ("labels", rows.labels) if with_labels and rows.labels else None,
-    )
+def _copy(table: str, rows: Columns, found: dict[Target, int | Refused], batch_id: int) -> None:
+    """Writes the rows. A refused target has no series, and no rows either."""
+    series_of = [found[target] for target in rows.targets]
+    series_id = np.array([0 if isinstance(one, Refused) else one for one in series_of], dtype=">i4")
+    written: dict[str, np.ndarray | Nullable] = {
+        "ended_at": postgres_us(rows.ended_us),
+        "duration_ms": rows.duration_ms.astype(">f8"),
+        "batch_id": np.full(len(rows), batch_id, dtype=">i8"),
+        "series_id": series_id[rows.target],
+        "status": rows.status.astype(">i2"),
+    }
+    for name in ("trace_id", "span_id", "parent_span_id"):
+        ids: Ids = getattr(rows, name)
+        if ids is not None:
+            written[name] = ids[0] if ids[1].all() else Nullable(*ids)
+    columns.copy_in(table, written, ("labels", rows.labels) if rows.labels else None)
 
 
 # -- idempotency ------------------------------------------------------------------------------------

@@ -1,112 +1,49 @@
-"""What a service sends, as columns: decoded, checked value by value, with a reason for each item that is refused.
+"""What a service sends, as columns: checked value by value, with a reason for each item that is refused.
 
-No database here. A body whose every item has the right types is decoded in one go; only where that fails is
-each item decoded by itself, to say which one is wrong.
+No database here, and no Python loop over the fields of measurements: what all of them share is done in numpy.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, NamedTuple
+from operator import attrgetter
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from .columns import POSTGRES_EPOCH_US
 from .errors import Refusal
+from .items import ComponentCall, MeasurementItem, RequestItem, decode_items, hex_rule
 
 MAX_DURATION_MS = 604_800_000.0  # seven days
-MAX_NAME = 200
 MAX_AHEAD = timedelta(seconds=60)
 MILESTONES = ("first_token", "complete")
 STATUSES = {"ok": 0, "error": 1, "timeout": 2}
-OK, ERROR, TIMEOUT = 0, 1, 2
 
 _MAX_UNIX_SECONDS = 253_402_300_800.0  # the year 10000
 _HEX = {32: re.compile(r"[0-9a-f]{32}"), 16: re.compile(r"[0-9a-f]{16}")}
 
-Instant = Annotated[datetime, msgspec.Meta(tz=True)] | float
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
-StatusName = Literal["ok", "error", "timeout"]
-TraceId = Annotated[str, msgspec.Meta(min_length=32, max_length=32)]
-SpanId = Annotated[str, msgspec.Meta(min_length=16, max_length=16)]
-Labels = dict[str, str | int | float | bool]
+Target = tuple[str, str | None, str | None, str, str]
+"""What a series is of: feature, component, milestone, environment, release."""
 
-
-class MeasurementItem(msgspec.Struct):
-    """One measured component or milestone."""
-
-    feature: Name
-    started_at: Instant
-    duration_ms: float
-    component: Name | None = None
-    milestone: str | None = None
-    status: StatusName = "ok"
-    trace_id: TraceId | None = None
-    span_id: SpanId | None = None
-    parent_span_id: SpanId | None = None
-    environment: Name = "production"
-    release: Annotated[str, msgspec.Meta(max_length=MAX_NAME)] = ""
-    labels: Labels | None = None
-
-
-class ComponentCall(msgspec.Struct):
-    """One call of a component within a request."""
-
-    component: Name
-    duration_ms: float
-    offset_ms: float | None = None
-    status: StatusName = "ok"
-    span_id: SpanId | None = None
-    parent_span_id: SpanId | None = None
-
-
-class RequestItem(msgspec.Struct):
-    """A whole request, which stands for its measurements."""
-
-    feature: Name
-    started_at: Instant
-    milestones: dict[str, float] = {}
-    components: list[ComponentCall] = []
-    status: StatusName = "ok"
-    trace_id: TraceId | None = None
-    environment: Name = "production"
-    release: Annotated[str, msgspec.Meta(max_length=MAX_NAME)] = ""
-    labels: Labels | None = None
-
-
-class Body(msgspec.Struct):
-    measurements: list[MeasurementItem] = []
-    requests: list[RequestItem] = []
-
-
-class _RawBody(msgspec.Struct):
-    measurements: list[msgspec.Raw] = []
-    requests: list[msgspec.Raw] = []
-
-
-_decode_body = msgspec.json.Decoder(Body).decode
-_decode_raw_body = msgspec.json.Decoder(_RawBody).decode
-_decode_measurement = msgspec.json.Decoder(MeasurementItem).decode
-_decode_request = msgspec.json.Decoder(RequestItem).decode
+# A row on its way into columns: seconds since 1970, ms, status, trace, span, parent span, labels.
+_Row = tuple[float | datetime, float, str, str | None, str | None, str | None, Any]
+_target_of = attrgetter("feature", "component", "milestone", "environment", "release")
+_row_of = attrgetter("started_at", "duration_ms", "status", "trace_id", "span_id", "parent_span_id", "labels")
 _encode = msgspec.json.encode
 
-
-class Target(NamedTuple):
-    """What a series is of, by name."""
-
-    feature: str
-    component: str | None
-    milestone: str | None
-    environment: str
-    release: str
+# Values and where there are any; None where no row has one.
+Ids = tuple[np.ndarray, np.ndarray] | None
 
 
 @dataclass(frozen=True)
 class Rejection:
+    """Why an item was refused; `index` counts within `within`, the list that it stood in."""
+
     index: int
     within: str
     code: str
@@ -117,51 +54,45 @@ class Rejection:
 
 
 @dataclass
-class Rows:
-    """Measurements, or spans, as columns of equal length. `origin` says which item a row comes from."""
-
-    origin: list[int] = field(default_factory=list)
-    target: list[Target] = field(default_factory=list)
-    ended_us: list[int] = field(default_factory=list)
-    duration_ms: list[float] = field(default_factory=list)
-    status: list[int] = field(default_factory=list)
-    trace_id: list[str | None] = field(default_factory=list)
-    span_id: list[str | None] = field(default_factory=list)
-    parent_span_id: list[str | None] = field(default_factory=list)
-    labels: list[bytes | None] = field(default_factory=list)
-
-
-@dataclass
 class Columns:
-    """`Rows` as numpy arrays, ready for COPY; times in microseconds since 1970."""
+    """Measurements, or spans, as arrays of equal length; times in microseconds since 1970.
+
+    `origin` says which item a row comes from; `target` is a position in `targets`.
+    """
 
     origin: np.ndarray
-    target: list[Target]
+    target: np.ndarray
+    targets: list[Target]
     ended_us: np.ndarray
     duration_ms: np.ndarray
     status: np.ndarray
-    trace_id: tuple[np.ndarray, np.ndarray]
-    span_id: tuple[np.ndarray, np.ndarray]
-    parent_span_id: tuple[np.ndarray, np.ndarray]
+    trace_id: Ids
+    span_id: Ids
+    parent_span_id: Ids
     labels: list[bytes | None] | None
 
     def take(self, keep: np.ndarray) -> Columns:
         """The rows at which `keep` is true."""
         return Columns(
             origin=self.origin[keep],
-            target=[target for target, kept in zip(self.target, keep.tolist(), strict=True) if kept],
+            target=self.target[keep],
+            targets=self.targets,
             ended_us=self.ended_us[keep],
             duration_ms=self.duration_ms[keep],
             status=self.status[keep],
-            trace_id=(self.trace_id[0][keep], self.trace_id[1][keep]),
-            span_id=(self.span_id[0][keep], self.span_id[1][keep]),
-            parent_span_id=(self.parent_span_id[0][keep], self.parent_span_id[1][keep]),
-            labels=self.labels
-            and [label for label, kept in zip(self.labels, keep.tolist(), strict=True) if kept],
+            trace_id=_taken(self.trace_id, keep),
+            span_id=_taken(self.span_id, keep),
+            parent_span_id=_taken(self.parent_span_id, keep),
+            labels=self.labels and [self.labels[row] for row in np.flatnonzero(keep).tolist()],
         )
 
+    def without(self, origins: Iterable[int]) -> Columns:
+        """The rows of all other items."""
+        rejected = np.fromiter(origins, dtype=np.int64)
+        return self.take(~np.isin(self.origin, rejected)) if len(rejected) else self
+
     def __len__(self) -> int:
-        return len(self.target)
+        return len(self.origin)
 
 
 @dataclass
@@ -190,7 +121,7 @@ def read_payload(body: bytes, *, now: datetime, oldest: datetime, max_items: int
     Raises Refusal for a body that is no JSON (`malformed_json`), not of the right shape (`invalid_body`), or
     holds too many items (`too_many_measurements`, 413).
     """
-    measurements, requests, undecodable = _decode(body)
+    measurements, requests, undecodable = decode_items(body)
     count = len(measurements) + sum(len(r.milestones) + len(r.components) for r in requests if r is not None)
     if count > max_items:
         raise Refusal(
@@ -201,101 +132,40 @@ def read_payload(body: bytes, *, now: datetime, oldest: datetime, max_items: int
     reader = _Reader(len(measurements), now, oldest)
     for origin, (code, message) in undecodable.items():
         reader.reject(origin, code, message)
-    plain = reader.read_measurements(measurements)
-    reader.read_requests(requests)
-    return reader.finish(plain)
+    return reader.read(measurements, requests)
 
 
-def _decode(
-    body: bytes,
-) -> tuple[Sequence[MeasurementItem | None], Sequence[RequestItem | None], dict[int, tuple[str, str]]]:
-    try:
-        # jsonb and text refuse U+0000, which only an escape can put into JSON: look at each item then.
-        if b"\\u0000" not in body:
-            decoded = _decode_body(body)
-            return decoded.measurements, decoded.requests, {}
-    except (msgspec.DecodeError, RecursionError):
-        pass
-    try:
-        raw = _decode_raw_body(body)
-    except msgspec.ValidationError as error:
-        raise Refusal(
-            "invalid_body",
-            f'The body must be an object with lists "measurements" and "requests": {error}. Nothing was stored.',
-        ) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Refusal("malformed_json", f"The body is not JSON: {error}. Nothing was stored.") from error
-    undecodable: dict[int, tuple[str, str]] = {}
-    measurements = _decode_each(raw.measurements, _decode_measurement, 0, undecodable)
-    requests = _decode_each(raw.requests, _decode_request, len(raw.measurements), undecodable)
-    return measurements, requests, undecodable
+def postgres_us(unix_us: np.ndarray) -> np.ndarray:
+    """Instants as PostgreSQL sends them: big-endian microseconds since 2000."""
+    return (unix_us - POSTGRES_EPOCH_US).astype(">i8")
 
 
-def _decode_each(
-    raw: list[msgspec.Raw], decode: Callable[[Any], Any], first: int, undecodable: dict[int, tuple[str, str]]
-) -> list[Any]:
-    items: list[Any] = []
-    for origin, one in enumerate(raw, first):
-        item = None
-        try:
-            if b"\\u0000" in bytes(one) and _has_nul(msgspec.json.decode(one)):
-                undecodable[origin] = ("invalid_text", "Names, releases and labels must not contain U+0000.")
-            else:
-                item = decode(one)
-        except msgspec.ValidationError as error:
-            undecodable[origin] = _why_invalid(str(error))
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-            undecodable[origin] = ("malformed_item", f"The item cannot be read: {error}.")
-        items.append(item)
-    return items
+class _Rows:
+    """Rows of requests, on their way into columns. `name` is what a message calls the duration."""
 
+    def __init__(self) -> None:
+        self.origins: list[int] = []
+        self.targets: list[Target] = []
+        self.rows: list[_Row] = []
+        self.names: list[str] = []
 
-def _has_nul(value: Any) -> bool:
-    if isinstance(value, str):
-        return "\0" in value
-    if isinstance(value, dict):
-        return any("\0" in key or _has_nul(one) for key, one in value.items())
-    return isinstance(value, list) and any(_has_nul(one) for one in value)
-
-
-def _why_invalid(message: str) -> tuple[str, str]:
-    """A code and a sentence out of msgspec's, e.g. "Expected `float`, got `str` - at `$.duration_ms`"."""
-    what, _, path = message.partition(" - at `$")
-    path = path.rstrip("`").lstrip(".")
-    missing = re.search(r"missing required field `(\w+)`", what)
-    if missing:
-        return "missing_field", f"{path + '.' if path else ''}{missing[1]} is required and was not given."
-    name = re.sub(r"\[.*", "", path.split(".")[-1])
-    if name in ("trace_id", "span_id", "parent_span_id"):
-        return f"invalid_{name}", _hex_rule(name)
-    if not name:
-        return "invalid_item", f"An item must be an object: {what}."
-    return f"invalid_{name}", f"{path}: {what}."
-
-
-def _hex_rule(name: str) -> str:
-    return f"{name} must be {32 if name == 'trace_id' else 16} lower-case hex digits, not all zero."
-
-
-def _rejection(origin: int, measurement_count: int, code: str, message: str) -> Rejection:
-    if origin < measurement_count:
-        return Rejection(origin, "measurements", code, message)
-    return Rejection(origin - measurement_count, "requests", code, message)
+    def append(self, origin: int, target: Target, name: str, row: _Row) -> None:
+        self.origins.append(origin)
+        self.targets.append(target)
+        self.names.append(name)
+        self.rows.append(row)
 
 
 class _Reader:
-    """Reads one body's items into rows. Everything about one body's checks is here, and nothing else."""
+    """Reads one body's items. Everything about one body's checks is here, and nothing else."""
 
     def __init__(self, measurement_count: int, now: datetime, oldest: datetime) -> None:
         self.measurement_count = measurement_count
-        self.latest_us = _in_us(now + MAX_AHEAD)
-        self.oldest_us = _in_us(oldest)
         self.now = now
         self.oldest = oldest
+        self.latest_us = _in_us(now + MAX_AHEAD)
+        self.oldest_us = _in_us(oldest)
         self.rejected: dict[int, Rejection] = {}
-        self.rows = Rows()
-        self.spans = Rows()
-        self.request_sizes: list[int] = []
         self.duplicates = 0
         self.seen: set[tuple[Any, ...]] = set()
 
@@ -303,250 +173,206 @@ class _Reader:
         if origin not in self.rejected:
             self.rejected[origin] = _rejection(origin, self.measurement_count, code, message)
 
-    # -- measurements: columns at once --------------------------------------------------------------
+    def read(
+        self, measurements: Sequence[MeasurementItem | None], requests: Sequence[RequestItem | None]
+    ) -> Payload:
+        sizes = np.ones(len(measurements) + len(requests), dtype=np.int64)
+        columns = self._read_measurements(measurements, sizes)
+        spans = _Rows()
+        if requests:
+            rows = _Rows()
+            for origin, request in enumerate(requests, len(measurements)):
+                sizes[origin] = 0 if request is None else self._read_request(origin, request, rows, spans)
+            of_requests = self._columns(rows.origins, rows.targets, rows.rows, rows.names)
+            columns = _joined(columns, of_requests) if len(columns) else of_requests
+        columns_of_spans = self._columns(spans.origins, spans.targets, spans.rows, spans.names)
+        return Payload(
+            measurements=columns.without(self.rejected),
+            spans=columns_of_spans.without(self.rejected),
+            sizes=sizes,
+            measurement_count=self.measurement_count,
+            duplicates=self.duplicates,
+            rejected=self.rejected,
+        )
 
-    def read_measurements(self, given: Sequence[MeasurementItem | None]) -> Columns:
-        origins, items = list(range(len(given))), given
+    # -- measurements -------------------------------------------------------------------------------
+
+    def _read_measurements(self, given: Sequence[MeasurementItem | None], sizes: np.ndarray) -> Columns:
+        origins: Sequence[int] = range(len(given))
+        items: Sequence[Any] = given
         if self.rejected:
             origins = [origin for origin, item in enumerate(given) if item is not None]
             items = [item for item in given if item is not None]
-        duration_ms = np.array([m.duration_ms for m in items], dtype=np.float64)  # type: ignore[union-attr]
+        targets = list(map(_target_of, items))
+        columns = self._columns(origins, targets, list(map(_row_of, items)), None)
+        for position, target in enumerate(columns.targets):
+            if (target[1] is None) is (target[2] is None) or target[2] not in (None, *MILESTONES):
+                for origin in columns.origin[columns.target == position].tolist():
+                    self._reject_target(origin, target[1], target[2])
+        if columns.span_id is None:
+            return columns
+        # Repetitions of one span with the same target, trace and start count once; what is wrong is no repetition.
+        keep = np.ones(len(columns), dtype=bool)
+        for row in np.flatnonzero(columns.span_id[1]).tolist():
+            item, origin = items[row], int(columns.origin[row])
+            if origin not in self.rejected and not self._is_new(
+                targets[row], item.trace_id, _seconds(item.started_at), item.span_id
+            ):
+                keep[row] = False
+                sizes[origin] = 0
+                self.duplicates += 1
+        return columns.take(keep)
+
+    def _is_new(self, target: Target, trace_id: str | None, seconds: float, span_id: str | None) -> bool:
+        key = (target, trace_id, round(seconds, 6), span_id)
+        if key in self.seen:
+            return False
+        self.seen.add(key)
+        return True
+
+    # -- requests: each whole or not at all ---------------------------------------------------------
+
+    def _read_request(self, origin: int, request: RequestItem, rows: _Rows, spans: _Rows) -> int:
+        """Adds a request's rows; gives the number of its items, duplicates left out."""
+        if not self._is_request_sound(origin, request):
+            return 0
+        seconds = _seconds(request.started_at)
+        trace_id, labels = request.trace_id, request.labels
+        reached = [name for name in MILESTONES if name in request.milestones]
+        for name in reached:
+            status = request.status if name == reached[-1] else "ok"
+            target: Target = (request.feature, None, name, request.environment, request.release)
+            row = (seconds, request.milestones[name], status, trace_id, None, None, labels)
+            rows.append(origin, target, f"milestones.{name}", row)
+        calls: dict[str, list[ComponentCall]] = {}
+        duplicates = 0
+        for call in request.components:
+            if call.span_id is not None:
+                target = (request.feature, call.component, None, request.environment, request.release)
+                if not self._is_new(target, trace_id, seconds + (call.offset_ms or 0.0) / 1e3, call.span_id):
+                    duplicates += 1
+                    continue
+            calls.setdefault(call.component, []).append(call)
+        self.duplicates += duplicates
+        for name, several in calls.items():
+            target = (request.feature, name, None, request.environment, request.release)
+            field = f"components.{name}.duration_ms"
+            of_calls: list[_Row] = [
+                (
+                    seconds + (call.offset_ms or 0.0) / 1e3,
+                    call.duration_ms,
+                    call.status,
+                    trace_id,
+                    call.span_id,
+                    call.parent_span_id,
+                    labels if len(several) == 1 else None,
+                )
+                for call in several
+            ]
+            if len(several) == 1:
+                rows.append(origin, target, field, of_calls[0])
+                continue
+            duration_ms, end_ms = _united(several)
+            start = seconds + (end_ms - duration_ms) / 1e3
+            status = max((call.status for call in several), key=STATUSES.__getitem__)
+            rows.append(origin, target, field, (start, duration_ms, status, trace_id, None, None, labels))
+            if trace_id is not None:
+                for one in of_calls:
+                    spans.append(origin, target, field, one)
+        return len(reached) + len(request.components) - duplicates
+
+    def _is_request_sound(self, origin: int, request: RequestItem) -> bool:
+        milestones = request.milestones
+        if not milestones and not request.components:
+            self.reject(origin, "empty_request", "A request needs at least one milestone or component.")
+        elif request.status != "ok" and not milestones:
+            self.reject(
+                origin,
+                "milestone_required",
+                f"A request with status {request.status} must name the milestone at which it ended, and when.",
+            )
+        elif unknown := [name for name in milestones if name not in MILESTONES]:
+            self._reject_target(origin, None, unknown[0])
+        elif len(milestones) == 2 and milestones["first_token"] > milestones["complete"]:
+            self.reject(origin, "milestones_out_of_order", "first_token must not come after complete.")
+        for call in request.components:
+            if call.offset_ms is not None and not 0 <= call.offset_ms <= MAX_DURATION_MS:
+                self.reject(
+                    origin,
+                    "invalid_offset_ms",
+                    f"offset_ms must be between 0 and seven days, got {call.offset_ms:.15g}.",
+                )
+            if not 0 <= call.duration_ms <= MAX_DURATION_MS:
+                self._reject_time(
+                    origin,
+                    _seconds(request.started_at),
+                    call.duration_ms,
+                    f"components.{call.component}.duration_ms",
+                )
+            for name in ("span_id", "parent_span_id"):
+                value = getattr(call, name)
+                if value is not None and not _is_hex_id(value, 16):
+                    self.reject(origin, f"invalid_{name}", hex_rule(name))
+        return origin not in self.rejected
+
+    # -- columns ------------------------------------------------------------------------------------
+
+    def _columns(
+        self,
+        origins: Sequence[int],
+        targets: Sequence[Target],
+        rows: Sequence[_Row],
+        names: Sequence[str] | None,
+    ) -> Columns:
+        """Rows as columns; the items of rows that are wrong are rejected, and their rows hold anything."""
+        started, durations, statuses, traces, spans, parents, labels = (
+            zip(*rows, strict=True) if rows else ((),) * 7
+        )
+        positions: dict[Target, int] = {}
+        target = np.array([positions.setdefault(one, len(positions)) for one in targets], dtype=np.int64)
         seconds = np.array(
-            [
-                at if at.__class__ is float else at.timestamp()  # type: ignore[union-attr]
-                for at in [m.started_at for m in items]  # type: ignore[union-attr]
-            ],
+            [at if at.__class__ is float else at.timestamp() for at in started],
             dtype=np.float64,
         )
-        milestones = [m.milestone for m in items]  # type: ignore[union-attr]
-        components = [m.component for m in items]  # type: ignore[union-attr]
+        duration_ms = np.array(durations, dtype=np.float64)
+        return Columns(
+            origin=np.array(origins, dtype=np.int64),
+            target=target,
+            targets=list(positions),
+            ended_us=self._ended_us(seconds, duration_ms, origins, names),
+            duration_ms=duration_ms,
+            status=np.array([STATUSES[status] for status in statuses], dtype=np.int16),
+            trace_id=self._ids("trace_id", traces, origins),
+            span_id=self._ids("span_id", spans, origins),
+            parent_span_id=self._ids("parent_span_id", parents, origins),
+            labels=[_encode(one) if one else None for one in labels] if any(labels) else None,
+        )
+
+    def _ended_us(
+        self,
+        seconds: np.ndarray,
+        duration_ms: np.ndarray,
+        origins: Sequence[int],
+        names: Sequence[str] | None,
+    ) -> np.ndarray:
         is_sane = (
             (seconds >= 0)
             & (seconds < _MAX_UNIX_SECONDS)
             & (duration_ms >= 0)
             & (duration_ms <= MAX_DURATION_MS)
         )
-        ended_us = np.full(len(items), self.latest_us, dtype=np.int64)
-        started_us = np.rint(seconds[is_sane] * 1e6).astype(np.int64)
-        ended_us[is_sane] = started_us + np.rint(duration_ms[is_sane] * 1e3).astype(np.int64)
-        is_wrong = ~is_sane | (ended_us > self.latest_us) | (ended_us < self.oldest_us)
-        if is_wrong.any():
-            for position in np.flatnonzero(is_wrong).tolist():
-                self._check_time(
-                    origins[position], float(seconds[position]), float(duration_ms[position]), "duration_ms"
-                )
-        for position, (component, milestone) in enumerate(zip(components, milestones, strict=True)):
-            if (component is None) is (milestone is None) or (
-                milestone is not None and milestone not in MILESTONES
-            ):
-                self._reject_target(origins[position], component, milestone)
-        columns = Columns(
-            origin=np.array(origins, dtype=np.int64),
-            target=list(
-                map(
-                    Target._make,
-                    zip(
-                        [m.feature for m in items],  # type: ignore[union-attr]
-                        components,
-                        milestones,
-                        [m.environment for m in items],  # type: ignore[union-attr]
-                        [m.release for m in items],  # type: ignore[union-attr]
-                        strict=True,
-                    ),
-                )
-            ),
-            ended_us=ended_us,
-            duration_ms=duration_ms,
-            status=np.array([STATUSES[m.status] for m in items], dtype=np.int16),  # type: ignore[union-attr]
-            trace_id=self._hex_column("trace_id", [m.trace_id for m in items], origins),  # type: ignore[union-attr]
-            span_id=self._hex_column("span_id", [m.span_id for m in items], origins),  # type: ignore[union-attr]
-            parent_span_id=self._hex_column(
-                "parent_span_id",
-                [m.parent_span_id for m in items],  # type: ignore[union-attr]
-                origins,
-            ),
-            labels=_labels_column([m.labels for m in items]),  # type: ignore[union-attr]
-        )
-        return self._without_duplicates(columns, items)
+        given = seconds, duration_ms
+        if not is_sane.all():
+            seconds, duration_ms = np.where(is_sane, seconds, 0.0), np.where(is_sane, duration_ms, 0.0)
+        ended_us = np.rint(seconds * 1e6).astype(np.int64) + np.rint(duration_ms * 1e3).astype(np.int64)
+        is_wrong = (ended_us > self.latest_us) | (ended_us < self.oldest_us)
+        is_wrong |= ~is_sane
+        for row in np.flatnonzero(is_wrong).tolist() if is_wrong.any() else ():
+            name = names[row] if names else "duration_ms"
+            self._reject_time(origins[row], float(given[0][row]), float(given[1][row]), name)
+        return ended_us
 
-    def _without_duplicates(self, columns: Columns, items: Sequence[MeasurementItem | None]) -> Columns:
-        """Repetitions of one span with the same target, trace and start count once."""
-        has_span = columns.span_id[1]
-        if not has_span.any():
-            return columns
-        keep = np.ones(len(columns), dtype=bool)
-        for position in np.flatnonzero(has_span).tolist():
-            item = items[position]
-            assert item is not None
-            started = round(
-                item.started_at if isinstance(item.started_at, float) else item.started_at.timestamp(), 6
-            )
-            keep[position] = self._is_new(columns.target[position], item.trace_id, started, item.span_id)
-        if keep.all():
-            return columns
-        for position in np.flatnonzero(~keep).tolist():
-            # What is wrong is rejected, not a duplicate.
-            if int(columns.origin[position]) not in self.rejected:
-                self.duplicates += 1
-        return columns.take(keep)
-
-    def _is_new(self, target: Target, trace_id: str | None, started: float, span_id: str | None) -> bool:
-        key = (target, trace_id, started, span_id)
-        if key in self.seen:
-            return False
-        self.seen.add(key)
-        return True
-
-    # -- requests: one by one, each whole or not at all ---------------------------------------------
-
-    def read_requests(self, requests: Sequence[RequestItem | None]) -> None:
-        for origin, request in enumerate(requests, self.measurement_count):
-            before = len(self.rows.origin), len(self.spans.origin), self.duplicates
-            size = 0 if request is None else self._read_request(origin, request)
-            if origin in self.rejected:
-                _truncate(self.rows, before[0])
-                _truncate(self.spans, before[1])
-                self.duplicates = before[2]
-            self.request_sizes.append(size)
-
-    def _read_request(self, origin: int, request: RequestItem) -> int:
-        if not self._is_request_sound(origin, request):
-            return 0
-        at = request.started_at
-        seconds = at if isinstance(at, float) else at.timestamp()
-        labels = _encode(request.labels) if request.labels else None
-        reached = [name for name in MILESTONES if name in request.milestones]
-        for name in reached:
-            ms = request.milestones[name]
-            status = STATUSES[request.status] if name == reached[-1] else OK
-            if not self._check_time(origin, seconds, ms, f"milestones.{name}"):
-                return 0
-            target = Target(request.feature, None, name, request.environment, request.release)
-            self._append(self.rows, origin, target, seconds, ms, status, request.trace_id, None, labels)
-        calls: dict[str, list[ComponentCall]] = {}
-        duplicates = 0
-        for call in request.components:
-            started = round(seconds + (call.offset_ms or 0.0) / 1e3, 6)
-            target = Target(request.feature, call.component, None, request.environment, request.release)
-            if call.span_id and not self._is_new(target, request.trace_id, started, call.span_id):
-                duplicates += 1
-                continue
-            calls.setdefault(call.component, []).append(call)
-        self.duplicates += duplicates
-        for name, several in calls.items():
-            target = Target(request.feature, name, None, request.environment, request.release)
-            if not self._append_component(origin, target, seconds, several, request.trace_id, labels):
-                return 0
-        return len(reached) + len(request.components) - duplicates
-
-    def _is_request_sound(self, origin: int, request: RequestItem) -> bool:
-        if not request.milestones and not request.components:
-            self.reject(origin, "empty_request", "A request needs at least one milestone or component.")
-        elif request.status != "ok" and not request.milestones:
-            self.reject(
-                origin,
-                "milestone_required",
-                f"A request with status {request.status} must name the milestone at which it ended, and when.",
-            )
-        elif unknown := [name for name in request.milestones if name not in MILESTONES]:
-            self._reject_target(origin, None, unknown[0])
-        elif request.milestones.get("first_token", 0.0) > request.milestones.get(
-            "complete", MAX_DURATION_MS + 1
-        ):
-            self.reject(origin, "milestones_out_of_order", "first_token must not come after complete.")
-        elif request.trace_id is not None and not _is_hex_id(request.trace_id, 32):
-            self.reject(origin, "invalid_trace_id", _hex_rule("trace_id"))
-        for call in request.components:
-            for name, value in (("span_id", call.span_id), ("parent_span_id", call.parent_span_id)):
-                if value is not None and not _is_hex_id(value, 16):
-                    self.reject(origin, f"invalid_{name}", _hex_rule(name))
-            if call.offset_ms is not None and not 0 <= call.offset_ms <= MAX_DURATION_MS:
-                self.reject(
-                    origin,
-                    "invalid_offset_ms",
-                    f"offset_ms must be between 0 and seven days, got {call.offset_ms}.",
-                )
-        return origin not in self.rejected
-
-    def _append_component(
-        self,
-        origin: int,
-        target: Target,
-        seconds: float,
-        calls: list[ComponentCall],
-        trace_id: str | None,
-        labels: bytes | None,
-    ) -> bool:
-        """One measurement of a component: its only call, or the union of several, which stay as spans."""
-        for call in calls:
-            start = seconds + (call.offset_ms or 0.0) / 1e3
-            if not self._check_time(
-                origin, start, call.duration_ms, f"components.{target.component}.duration_ms"
-            ):
-                return False
-        if len(calls) == 1:
-            call = calls[0]
-            start = seconds + (call.offset_ms or 0.0) / 1e3
-            self._append(
-                self.rows,
-                origin,
-                target,
-                start,
-                call.duration_ms,
-                STATUSES[call.status],
-                trace_id,
-                call,
-                labels,
-            )
-            return True
-        statuses = {STATUSES[call.status] for call in calls}
-        status = TIMEOUT if TIMEOUT in statuses else ERROR if ERROR in statuses else OK
-        duration_ms, end_ms = _united(calls)
-        start = seconds + (end_ms - duration_ms) / 1e3
-        if not self._check_time(origin, start, duration_ms, f"components.{target.component}.duration_ms"):
-            return False
-        self._append(self.rows, origin, target, start, duration_ms, status, trace_id, None, labels)
-        if trace_id is not None:
-            for call in calls:
-                start = seconds + (call.offset_ms or 0.0) / 1e3
-                self._append(
-                    self.spans,
-                    origin,
-                    target,
-                    start,
-                    call.duration_ms,
-                    STATUSES[call.status],
-                    trace_id,
-                    call,
-                    None,
-                )
-        return True
-
-    def _append(
-        self,
-        rows: Rows,
-        origin: int,
-        target: Target,
-        seconds: float,
-        duration_ms: float,
-        status: int,
-        trace_id: str | None,
-        call: ComponentCall | None,
-        labels: bytes | None,
-    ) -> None:
-        rows.origin.append(origin)
-        rows.target.append(target)
-        rows.ended_us.append(round(seconds * 1e6) + round(duration_ms * 1e3))
-        rows.duration_ms.append(duration_ms)
-        rows.status.append(status)
-        rows.trace_id.append(trace_id)
-        rows.span_id.append(call.span_id if call else None)
-        rows.parent_span_id.append(call.parent_span_id if call else None)
-        rows.labels.append(labels)
-
-    # -- checks -------------------------------------------------------------------------------------
-
-    def _check_time(self, origin: int, seconds: float, duration_ms: float, name: str) -> bool:
+    def _reject_time(self, origin: int, seconds: float, duration_ms: float, name: str) -> None:
         if not 0 <= seconds < _MAX_UNIX_SECONDS:
             hint = " It looks like milliseconds." if 1e12 <= seconds < 1e14 else ""
             self.reject(
@@ -577,7 +403,6 @@ class _Reader:
                     "too_old",
                     f"It ended at {_as_text(ended_us)}, before the raw retention begins at {self.oldest.isoformat()}.",
                 )
-        return origin not in self.rejected
 
     def _reject_target(self, origin: int, component: str | None, milestone: str | None) -> None:
         if component is None and milestone is None:
@@ -595,23 +420,24 @@ class _Reader:
                 f"milestone must be first_token or complete, got {milestone!r:.100}.",
             )
 
-    def _hex_column(
-        self, name: str, values: list[str | None], origins: Sequence[int]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _ids(self, name: str, values: Sequence[str | None], origins: Sequence[int]) -> Ids:
+        """Hex ids as bytes (`V16`) or signed big-endian numbers (`>i8`); wrong ones reject their items."""
+        given = [value for value in values if value is not None]
+        if not given:
+            return None
         digits = 32 if name == "trace_id" else 16
         dtype = np.dtype("V16") if digits == 32 else np.dtype(">i8")
-        given = [value for value in values if value is not None]
+        present = np.ones(len(values), dtype=bool)
+        if len(given) < len(values):
+            present = np.array([value is not None for value in values], dtype=bool)
         column = np.zeros(len(values), dtype=dtype)
-        if not given:
-            return column, np.zeros(len(values), dtype=bool)
-        present = np.array([value is not None for value in values], dtype=bool)
         joined = "".join(given)
         try:
             data = bytes.fromhex(joined)
         except ValueError:
             data = b""
-        numbers = np.frombuffer(data, dtype=np.int64) if data.hex() == joined else np.empty(0, dtype=np.int64)
-        if len(numbers) and (numbers.reshape(len(given), -1).any(axis=1)).all():
+        # All at once: as long as they should be (the decoder saw to that), lower-case, and none all zero.
+        if data.hex() == joined and np.frombuffer(data, np.int64).reshape(len(given), -1).any(axis=1).all():
             column[present] = np.frombuffer(data, dtype=dtype)
             return column, present
         for position, value in enumerate(values):
@@ -620,39 +446,8 @@ class _Reader:
             if _is_hex_id(value, digits):
                 column[position] = np.frombuffer(bytes.fromhex(value), dtype=dtype)[0]
             else:
-                self.reject(origins[position], f"invalid_{name}", _hex_rule(name))
+                self.reject(origins[position], f"invalid_{name}", hex_rule(name))
         return column, present
-
-    def finish(self, plain: Columns) -> Payload:
-        sizes = np.ones(self.measurement_count + len(self.request_sizes), dtype=np.int64)
-        sizes[: self.measurement_count] = np.bincount(plain.origin, minlength=self.measurement_count)
-        sizes[self.measurement_count :] = self.request_sizes
-        return Payload(
-            measurements=self._sound(_joined(plain, self._columns(self.rows)) if self.rows.origin else plain),
-            spans=self._sound(self._columns(self.spans)),
-            sizes=sizes,
-            measurement_count=self.measurement_count,
-            duplicates=self.duplicates,
-            rejected=self.rejected,
-        )
-
-    def _sound(self, columns: Columns) -> Columns:
-        if not self.rejected:
-            return columns
-        return columns.take(~np.isin(columns.origin, np.fromiter(self.rejected, dtype=np.int64)))
-
-    def _columns(self, rows: Rows) -> Columns:
-        return Columns(
-            origin=np.array(rows.origin, dtype=np.int64),
-            target=rows.target,
-            ended_us=np.array(rows.ended_us, dtype=np.int64),
-            duration_ms=np.array(rows.duration_ms, dtype=np.float64),
-            status=np.array(rows.status, dtype=np.int16),
-            trace_id=self._hex_column("trace_id", rows.trace_id, rows.origin),
-            span_id=self._hex_column("span_id", rows.span_id, rows.origin),
-            parent_span_id=self._hex_column("parent_span_id", rows.parent_span_id, rows.origin),
-            labels=rows.labels if any(rows.labels) else None,
-        )
 
 
 def _united(calls: list[ComponentCall]) -> tuple[float, float]:
@@ -671,41 +466,51 @@ def _united(calls: list[ComponentCall]) -> tuple[float, float]:
 
 
 def _joined(one: Columns, other: Columns) -> Columns:
-    def both(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return np.concatenate([a, b])
-
     labels: list[bytes | None] | None = None
     if one.labels or other.labels:
         labels = (one.labels or [None] * len(one)) + (other.labels or [None] * len(other))
     return Columns(
-        origin=both(one.origin, other.origin),
-        target=one.target + other.target,
-        ended_us=both(one.ended_us, other.ended_us),
-        duration_ms=both(one.duration_ms, other.duration_ms),
-        status=both(one.status, other.status),
-        trace_id=(both(one.trace_id[0], other.trace_id[0]), both(one.trace_id[1], other.trace_id[1])),
-        span_id=(both(one.span_id[0], other.span_id[0]), both(one.span_id[1], other.span_id[1])),
-        parent_span_id=(
-            both(one.parent_span_id[0], other.parent_span_id[0]),
-            both(one.parent_span_id[1], other.parent_span_id[1]),
-        ),
+        origin=np.concatenate([one.origin, other.origin]),
+        target=np.concatenate([one.target, other.target + len(one.targets)]),
+        targets=one.targets + other.targets,
+        ended_us=np.concatenate([one.ended_us, other.ended_us]),
+        duration_ms=np.concatenate([one.duration_ms, other.duration_ms]),
+        status=np.concatenate([one.status, other.status]),
+        trace_id=_joined_ids(one.trace_id, other.trace_id, len(one), len(other)),
+        span_id=_joined_ids(one.span_id, other.span_id, len(one), len(other)),
+        parent_span_id=_joined_ids(one.parent_span_id, other.parent_span_id, len(one), len(other)),
         labels=labels,
     )
 
 
-def _truncate(rows: Rows, length: int) -> None:
-    for column in vars(rows).values():
-        del column[length:]
-
-
-def _labels_column(labels: list[Labels | None]) -> list[bytes | None] | None:
-    if not any(labels):
+def _joined_ids(one: Ids, other: Ids, one_size: int, other_size: int) -> Ids:
+    some = one or other
+    if some is None:
         return None
-    return [_encode(one) if one else None for one in labels]
+
+    def filled(ids: Ids, size: int) -> tuple[np.ndarray, np.ndarray]:
+        return ids or (np.zeros(size, dtype=some[0].dtype), np.zeros(size, dtype=bool))
+
+    a, b = filled(one, one_size), filled(other, other_size)
+    return np.concatenate([a[0], b[0]]), np.concatenate([a[1], b[1]])
+
+
+def _taken(ids: Ids, keep: np.ndarray) -> Ids:
+    return ids and (ids[0][keep], ids[1][keep])
+
+
+def _rejection(origin: int, measurement_count: int, code: str, message: str) -> Rejection:
+    if origin < measurement_count:
+        return Rejection(origin, "measurements", code, message)
+    return Rejection(origin - measurement_count, "requests", code, message)
 
 
 def _is_hex_id(value: str, digits: int) -> bool:
     return _HEX[digits].fullmatch(value) is not None and value.strip("0") != ""
+
+
+def _seconds(at: datetime | float) -> float:
+    return at if isinstance(at, float) else at.timestamp()
 
 
 def _in_us(at: datetime) -> int:
@@ -714,8 +519,3 @@ def _in_us(at: datetime) -> int:
 
 def _as_text(us: int) -> str:
     return str(np.datetime64(us, "us")) + "Z"
-
-
-def postgres_us(unix_us: np.ndarray) -> np.ndarray:
-    """Instants as PostgreSQL sends them: big-endian microseconds since 2000."""
-    return (unix_us - POSTGRES_EPOCH_US).astype(">i8")

@@ -39,20 +39,20 @@ def resolve(team: Team, targets: Iterable[Target], now: datetime) -> dict[Target
     features = {
         slug: (pk, archived_at)
         for slug, pk, archived_at in Feature.objects.filter(
-            team=team, slug__in={target.feature for target in wanted}
+            team=team, slug__in={target[0] for target in wanted}
         ).values_list("slug", "pk", "archived_at")
     }
     resolved: dict[Target, int | Refused] = {}
     unknown: dict[int, list[Target]] = {}
     for target in wanted:
-        if target.feature not in features:
+        if target[0] not in features:
             resolved[target] = Refused(
-                "unknown_feature", f"Team {team.slug!r} has no feature {target.feature!r}; declare it first."
+                "unknown_feature", f"Team {team.slug!r} has no feature {target[0]!r}; declare it first."
             )
             continue
-        feature_id, archived_at = features[target.feature]
+        feature_id, archived_at = features[target[0]]
         if archived_at is not None:
-            resolved[target] = Refused("feature_archived", f"Feature {target.feature!r} is archived.")
+            resolved[target] = Refused("feature_archived", f"Feature {target[0]!r} is archived.")
             continue
         known = _cache_of(feature_id).get(target[1:])
         if known is not None and (known[1] is None or known[1] > time.monotonic()):
@@ -81,27 +81,25 @@ def _make(feature_id: int, targets: list[Target], now: datetime) -> dict[Target,
     if len(cache) > _CACHE_LIMIT:
         cache.clear()
     for target in targets:
-        if target.environment not in environments:
+        if target[3] not in environments:
             if len(environments) >= settings.MAX_ENVIRONMENTS_PER_FEATURE:
                 made[target] = Refused(
                     "too_many_environments",
-                    f"Feature {target.feature!r} has {len(environments)} environments, the most there may be; "
-                    f"{target.environment!r} is not one of them.",
+                    f"Feature {target[0]!r} has {len(environments)} environments, the most there may be; "
+                    f"{target[3]!r} is not one of them.",
                 )
                 continue
-            environments.add(target.environment)
-        component = _component(feature_id, target.component, components)
-        is_overflow = (
-            target.component is not None and component is not None and component.name != target.component
-        )
+            environments.add(target[3])
+        component = _component(feature_id, target[1], components)
+        is_overflow = target[1] is not None and component is not None and component.name != target[1]
         facts = {
             "component": component,
-            "milestone": target.milestone,
-            "environment": target.environment,
+            "milestone": target[2],
+            "environment": target[3],
         }
-        found = series.filter(release=target.release, **facts).first()
+        found = series.filter(release=target[4], **facts).first()
         if found is None:
-            release = target.release
+            release = target[4]
             if recent >= settings.MAX_SERIES_PER_FEATURE:
                 release, is_overflow = OTHER, True
             found, is_created = Series.objects.get_or_create(

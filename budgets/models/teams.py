@@ -29,7 +29,7 @@ class User(AbstractUser):
     email = models.EmailField("e-mail address", unique=True)
 
     USERNAME_FIELD = "email"
-    REQUIRED_FIELDS = []  # type: ignore[misc]
+    REQUIRED_FIELDS = []
     objects = UserManager()  # type: ignore[assignment,misc]
 
     def __str__(self) -> str:
