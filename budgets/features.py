@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from .documents import FeatureDocument, LatencyBudgetDocument, as_number, in_ms, read_document
 from .errors import Refusal
@@ -39,9 +40,11 @@ def declare_feature(*, team: Team, slug: str, document: Any, actor: str, now: da
             fields={"team": [f"Expected {team.slug!r}, got {declared.team!r}."]},
         )
     with transaction.atomic():
-        Feature.objects.bulk_create(
-            [Feature(team=team, slug=slug, name=declared.name, created_at=now)], ignore_conflicts=True
-        )
+        if not Feature.objects.filter(slug=slug).exists():
+            # Ignoring conflicts: another request may be declaring it just now.
+            Feature.objects.bulk_create(
+                [Feature(team=team, slug=slug, name=declared.name, created_at=now)], ignore_conflicts=True
+            )
         feature = Feature.objects.select_for_update().get(slug=slug)
         if feature.team_id != team.pk:
             raise Refusal(
@@ -58,11 +61,12 @@ def declare_feature(*, team: Team, slug: str, document: Any, actor: str, now: da
 
 
 def describe(feature: Feature) -> dict[str, Any]:
-    """The declared document, with `feature` (the slug) and all `versions`."""
+    """The declared document, with `feature` (the slug) and all `versions`.
+
+    Many features are described without a query each when they come out of `with_documents`.
+    """
     latest: dict[str, LatencyBudget] = {}
-    versions = list(
-        feature.latency_budgets.prefetch_related("allocations__component").order_by("milestone", "version")
-    )
+    versions = sorted(feature.latency_budgets.all(), key=lambda one: (one.milestone, one.version))
     for version in versions:
         latest[version.milestone] = version
     return {
@@ -90,6 +94,13 @@ def describe(feature: Feature) -> dict[str, Any]:
             for version in versions
         ],
     }
+
+
+def with_documents(features: QuerySet[Feature]) -> QuerySet[Feature]:
+    """These features with all that `describe` needs, in a constant number of queries."""
+    return features.select_related("team").prefetch_related(
+        "components", "latency_budgets__allocations__component"
+    )
 
 
 def instant(at: datetime | None) -> str | None:

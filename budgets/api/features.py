@@ -13,7 +13,7 @@ from ninja.responses import Response
 from budgets import doorbell
 from budgets.burn_rates import State
 from budgets.errors import Refusal
-from budgets.features import declare_feature, describe
+from budgets.features import declare_feature, describe, with_documents
 from budgets.limits import budgets_in_force
 from budgets.models import Feature, Milestone, Series, Team
 from budgets.status import FeatureStatus, get_feature_status, get_overview, get_timeseries
@@ -48,7 +48,7 @@ def put_feature(request: HttpRequest, feature: str) -> Response:
 @router.get("/features", auth=BearerKey("read"))
 def list_features(request: HttpRequest, cursor: str | None = None) -> dict[str, Any]:
     """The team's features, by slug."""
-    features = Feature.objects.filter(team=_team(request)).select_related("team")
+    features = with_documents(Feature.objects.filter(team=_team(request)))
     return paginate(features, cursor, field="slug", describe=_feature_documents)
 
 
