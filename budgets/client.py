@@ -3,7 +3,7 @@
 import gzip
 import http.client
 import json
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 TIMEOUT_S = 30.0
@@ -48,6 +48,12 @@ class ApiClient:
         self._headers = {"Authorization": f"Bearer {key}", "Accept": "application/json"}
         self._connection = connection(parts.hostname, parts.port, timeout=timeout_s)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
     def close(self) -> None:
         self._connection.close()
 
@@ -62,20 +68,23 @@ class ApiClient:
 
     def put_feature(self, slug: str, document: dict[str, Any]) -> dict[str, Any]:
         """Declares a feature and gives its document."""
-        return self._send("PUT", f"features/{slug}", json.dumps(document).encode())
+        body = json.dumps(document).encode()
+        return self._send("PUT", f"features/{slug}", body, {"Content-Type": "application/json"})
 
     def post_measurements(self, body: bytes, *, idempotency_key: str) -> dict[str, Any]:
         """Stores a body of measurements and gives the answer. The same key makes it safe to repeat."""
-        return self._send("POST", "measurements", body, {"Idempotency-Key": idempotency_key})
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Encoding": "gzip",
+            "Idempotency-Key": idempotency_key,
+        }
+        # Level 1: the server is usually near, and the time is ours.
+        return self._send("POST", "measurements", gzip.compress(body, compresslevel=1), headers)
 
     def _send(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> dict[str, Any]:
         sent = self._headers | (headers or {})
-        if body is not None:
-            # Level 1: the server is usually near, and the time is ours.
-            body = gzip.compress(body, compresslevel=1)
-            sent |= {"Content-Type": "application/json", "Content-Encoding": "gzip"}
         try:
             status, answer, retry_after = self._exchange(method, path, body, sent)
         except (http.client.HTTPException, OSError) as error:

@@ -130,7 +130,7 @@ def requests(
         yield item
 
 
-def declaration(recordings: Sequence[Recording], *, feature: str, team: str) -> dict[str, Any]:
+def declaration(recordings: Sequence[Recording], *, feature: str) -> dict[str, Any]:
     """The body of a PUT that declares the feature of these files, with latency budgets to start from.
 
     A first token after 3 s and the whole after 8 s where models stream; else the 95th percentile of the
@@ -155,7 +155,6 @@ def declaration(recordings: Sequence[Recording], *, feature: str, team: str) -> 
     names = dict.fromkeys(name for recording in recordings for name in recording.components)
     return {
         "name": feature.replace("-", " ").capitalize(),
-        "team": team,
         "kind": kind,
         "description": "Replayed from " + ", ".join(recording.path.name for recording in recordings) + ".",
         "components": list(names),

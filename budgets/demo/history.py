@@ -2,7 +2,7 @@
 gap before every later one."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
@@ -13,7 +13,7 @@ from budgets.demo.requests import Request, count_measurements, write
 from budgets.demo.shapes import Floats, arrivals
 
 SEED = 20_231_116
-DAYS = 28
+DAYS = 28  # of the story, and of the history that the first start feeds
 MAX_MEASUREMENTS = 10_000
 HOUR_S = 3600
 # Traffic grows into the live rate over the last hours, so that the charts have no step at "now".
@@ -30,21 +30,14 @@ class Body(NamedTuple):
     ends_at: datetime
 
 
-def bodies(
-    now: datetime, *, days: int = DAYS, since: datetime | None = None, origin: datetime | None = None
-) -> Iterator[Body]:
-    """The requests that ended in the ``days`` before ``now`` and after ``since``, as POST bodies in order of
-    time.
+def bodies(since: datetime, now: datetime, *, origin: datetime) -> Iterator[Body]:
+    """The requests that ended after ``since`` and not after ``now``, as POST bodies in order of time.
 
-    ``origin`` is the first day of the story (releases happen on its days), by default ``days`` before
-    ``now``; a later start passes the first one's, so that the story is told once and goes on with its
-    last releases. The same arguments give the same bytes.
+    ``origin`` begins the story, on whose days releases happen: 28 days before the demo's first start. Later
+    starts pass the same, so that the story is told once and goes on with its last releases. The same
+    arguments give the same bytes.
     """
-    end = now.timestamp()
-    start = end - timedelta(days=days).total_seconds()
-    story_start = start if origin is None else origin.timestamp()
-    if since is not None:
-        start = max(start, since.timestamp())
+    start, end, story_start = since.timestamp(), now.timestamp(), origin.timestamp()
     pending: list[Request] = []
     counts: list[int] = []
     ends: list[float] = []
@@ -100,4 +93,5 @@ def _ends(rng: np.random.Generator, feature: DemoFeature, hour: int, until: floa
     nearness = np.exp(-np.maximum(until - minutes, 0) / RAMP_S)
     rate = feature.history_rate * feature.rhythm(hour) * (1 - nearness) + feature.live_rate * nearness
     counts = rng.poisson(rate * arrivals(feature.arrivals, hour))
-    return np.repeat(minutes, counts) + rng.uniform(0, 60, counts.sum())
+    ended_at: Floats = np.repeat(minutes, counts) + rng.uniform(0, 60, counts.sum())
+    return ended_at

@@ -64,7 +64,8 @@ class Requests:
     @property
     def total_ms(self) -> Floats:
         """The time from the start to the milestone that was reached last."""
-        return np.fmax.reduce(list(self.milestones.values()))
+        total: Floats = np.fmax.reduce(list(self.milestones.values()))
+        return total
 
 
 Draw = Callable[[np.random.Generator, int, Slowdowns], Requests]
@@ -83,7 +84,8 @@ def arrival_shape(trace: str) -> Floats:
     """Requests in each minute of the trace ("conv" or "code") over their mean: how real traffic bursts."""
     columns = _columns("azure_llm/arrivals.csv")
     counts = columns["requests"][columns["trace"] == trace].astype(float)
-    return counts / counts.mean()
+    shape: Floats = counts / counts.mean()
+    return shape
 
 
 @cache

@@ -1,24 +1,40 @@
 """The demo's traffic: its size, its order, its states, and the accident that a newcomer watches."""
 
 import math
+import socket
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+import time_machine
+from django.conf import settings as django_settings
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+from django.db.models import Max
+from django.utils import timezone
 from scipy.stats import binom
 
+from budgets.client import ApiClient
 from budgets.demo import shapes
 from budgets.demo.features import FEATURES, SUPPORT_CHAT
 from budgets.demo.history import Body, bodies
+from budgets.demo.key import demo_key
 from budgets.demo.live import LiveTraffic
 from budgets.demo.requests import Request
+from budgets.features import declare_feature
+from budgets.management.commands.demo_traffic import Sender
+from budgets.models import Batch, Feature, IngestKey, Measurement
 
 NOW = datetime(2026, 11, 24, 10, 17, 23, tzinfo=UTC)
+DAYS = timedelta(days=28)
 MIB = 1024 * 1024
 FEATURE = {feature.slug: feature for feature in FEATURES}
 
@@ -46,7 +62,7 @@ def is_over(status: str, duration_ms: float, limit_ms: float) -> bool:
 
 @pytest.fixture(scope="module")
 def history() -> list[Body]:
-    return list(bodies(NOW))
+    return list(bodies(NOW - DAYS, NOW, origin=NOW - DAYS))
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +84,7 @@ def test_every_body_is_within_the_limits_of_the_ingest_endpoint(history: list[Bo
 def test_history_comes_in_order_of_time_and_ends_now(history: list[Body], requests: list[Request]) -> None:
     ended = np.array([ends_at(request) for request in requests])
     assert np.diff(ended).min() >= -0.002  # started_at has milliseconds, durations have tenths of them
-    assert (NOW - timedelta(days=28)).timestamp() - 0.001 <= ended[0]
+    assert (NOW - DAYS).timestamp() - 0.001 <= ended[0]
     assert ended[-1] <= NOW.timestamp() + 0.001
     assert all(
         abs(ends_at(requests_in(body)[-1]) - body.ends_at.timestamp()) < 0.002 for body in history[::10]
@@ -177,7 +193,11 @@ def test_the_four_features_stand_well_at_risk_and_breached(requests: list[Reques
 
 def test_states_do_not_depend_on_the_day_of_the_first_start() -> None:
     saturday = datetime(2026, 11, 28, 23, 40, tzinfo=UTC)
-    requests = (request for body in bodies(saturday) for request in requests_in(body))
+    requests = (
+        request
+        for body in bodies(saturday - DAYS, saturday, origin=saturday - DAYS)
+        for request in requests_in(body)
+    )
     remaining = error_budgets_remaining(requests, saturday)
     assert 0.03 < remaining["support-chat", "first_token"] < 0.25
     assert remaining["report-writer", "complete"] < -0.05
@@ -199,19 +219,19 @@ def test_allocations_fit_into_their_latency_budgets() -> None:
 
 
 def test_the_same_start_gives_the_same_bytes_and_a_gap_is_filled_without_overlap() -> None:
-    origin = NOW - timedelta(days=28)
+    origin = NOW - DAYS
     since = NOW - timedelta(hours=30)
-    first = list(bodies(NOW, since=since, origin=origin))
-    assert first == list(bodies(NOW, since=since, origin=origin))
+    first = list(bodies(since, NOW, origin=origin))
+    assert first == list(bodies(since, NOW, origin=origin))
     assert all(
         ends_at(request) > since.timestamp() - 0.001 for body in first for request in requests_in(body)
     )
 
 
 def test_a_gap_after_the_story_continues_with_the_last_releases() -> None:
-    origin = NOW - timedelta(days=28)
+    origin = NOW - DAYS
     later = NOW + timedelta(days=40)
-    gap = bodies(later, since=NOW + timedelta(days=38), origin=origin)
+    gap = bodies(NOW + timedelta(days=38), later, origin=origin)
     seen = {(request.feature, request.release) for body in gap for request in requests_in(body)}
     assert seen == {(feature.slug, feature.newest_release.name) for feature in FEATURES}
 
@@ -241,7 +261,9 @@ def test_live_requests_do_not_depend_on_how_time_is_cut() -> None:
 def live_over(started_at: datetime, component: str, minutes: int = 14) -> Iterator[tuple[float, bool]]:
     """(when it ended, whether it was over) for each call of a support-chat component in the live part."""
     allocated = SUPPORT_CHAT.document["latency_budgets"][0]["allocations"][component]
-    before = next(reversed([*bodies(started_at, since=started_at - timedelta(minutes=10))]))
+    before = next(
+        reversed([*bodies(started_at - timedelta(minutes=10), started_at, origin=started_at - DAYS)])
+    )
     past = [request for request in requests_in(before) if request.feature == "support-chat"]
     live = LiveTraffic(started_at).requests(started_at, started_at + timedelta(minutes=minutes))
     for request in past + [request for request in live if request.feature == "support-chat"]:
@@ -287,3 +309,132 @@ def test_the_overrun_stays_within_the_milestone_so_that_no_page_fires() -> None:
     bad = [r.status != "ok" or r.milestones["first_token"] > 3000 for r in chats]
     assert len(chats) > 80
     assert np.mean(bad) < 0.08
+
+
+# -- The commands ---------------------------------------------------------------------------------
+@pytest.fixture
+def demo_settings(settings: Any, tmp_path: Path) -> Any:
+    settings.DATA_DIR = tmp_path
+    settings.RAW_RETENTION_DAYS = settings.MINUTE_RETENTION_DAYS = 30
+    return settings
+
+
+def stored() -> int:
+    """Measurements in the table: the calls of a component in one request are one."""
+    return Measurement.objects.count()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("demo_settings")
+def test_a_second_run_keeps_what_is_there_and_fills_the_gap() -> None:
+    with time_machine.travel(NOW):
+        call_command("demo_history", days=0.05, stdout=StringIO())
+    first = stored()
+    features = list(Feature.objects.values_list("slug", "created_at").order_by("slug"))
+    last = Measurement.objects.aggregate(at=Max("ended_at"))["at"]
+    later = NOW + timedelta(hours=2)
+    with time_machine.travel(later):
+        call_command("demo_history", days=0.05, stdout=StringIO())
+    assert first > 5_000
+    assert stored() > first
+    assert list(Feature.objects.values_list("slug", "created_at").order_by("slug")) == features
+    added = Measurement.objects.filter(ended_at__gt=last)
+    assert added.count() >= stored() - first - 50  # a request of the gap may have begun before it
+    assert added.aggregate(at=Max("ended_at"))["at"] > later - timedelta(minutes=2)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("demo_settings")
+def test_history_is_rolled_up_when_the_command_ends() -> None:
+    out = StringIO()
+    with time_machine.travel(NOW):
+        call_command("demo_history", days=0.05, stdout=out)
+    assert not Batch.objects.filter(state=Batch.State.PENDING).exists()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT sum(total) FROM budgets_rollup_minute")
+        assert cursor.fetchone()[0] == stored()
+    assert "Declared support-chat, inline-help, report-writer, research-agent." in out.getvalue()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("demo_settings")
+def test_what_people_made_of_a_demo_feature_is_left_alone() -> None:
+    with time_machine.travel(NOW):
+        call_command("demo_history", days=0.05, stdout=StringIO())
+        chat = Feature.objects.get(slug="support-chat")
+        document = dict(SUPPORT_CHAT.document) | {"name": "Our chat"}
+        declare_feature(team=chat.team, slug=chat.slug, document=document, actor="test", now=NOW)
+        call_command("demo_history", days=0.05, stdout=StringIO())
+    assert Feature.objects.get(slug="support-chat").name == "Our chat"
+
+
+@pytest.mark.django_db
+def test_history_beyond_the_retention_is_refused_before_anything_is_made(
+    settings: Any, tmp_path: Path
+) -> None:
+    settings.DATA_DIR = tmp_path
+    settings.RAW_RETENTION_DAYS = 7
+    with pytest.raises(CommandError, match="RAW_RETENTION_DAYS=7"):
+        call_command("demo_history", stdout=StringIO())
+    assert not Feature.objects.exists()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.django_db
+def test_the_demo_key_is_kept_where_only_its_owner_can_read_it(tmp_path: Path) -> None:
+    key, plain = demo_key(data_dir=tmp_path, now=NOW)
+    assert demo_key(data_dir=tmp_path, now=NOW) == (key, plain)
+    assert (tmp_path / "demo.key").stat().st_mode & 0o777 == 0o600
+    assert key.scopes == ["ingest"]
+    IngestKey.objects.update(revoked_at=NOW)
+    renewed, another = demo_key(data_dir=tmp_path, now=NOW + timedelta(seconds=1))
+    assert renewed != key
+    assert another != plain
+
+
+@pytest.fixture(scope="session")
+def static_root() -> None:
+    """The folder of the static files, which the web server's middleware wants to be there."""
+    Path(django_settings.STATIC_ROOT).mkdir(parents=True, exist_ok=True)
+
+
+@pytest.fixture
+def sender(transactional_db: None, static_root: None, live_server: Any, tmp_path: Path) -> Iterator[Sender]:
+    """Sends to a real web server on which the features are declared."""
+    now = timezone.now()
+    key, plain = demo_key(data_dir=tmp_path, now=now)
+    for feature in FEATURES:
+        declare_feature(
+            team=key.team, slug=feature.slug, document=dict(feature.document), actor="test", now=now
+        )
+    client = ApiClient(live_server.url, plain)
+    started_at = now - timedelta(seconds=90)
+    yield Sender(client, LiveTraffic(started_at), started_at)
+    client.close()
+
+
+def test_live_traffic_arrives_whole_and_once(sender: Sender) -> None:
+    started_at, now = sender.sent_until, timezone.now()
+    sender.send_until(now - timedelta(seconds=30))
+    sender.send_until(now)
+    expected = LiveTraffic(started_at).requests(started_at, now)
+    assert Measurement.objects.exclude(series__milestone=None).count() == sum(
+        len(request.milestones) for request in expected
+    )
+    assert sender.sent_until == now
+
+
+def test_what_happens_while_the_web_server_is_away_is_sent_later(sender: Sender) -> None:
+    started_at, now = sender.sent_until, timezone.now()
+    at_home = sender.client
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        sender.client = ApiClient(f"http://127.0.0.1:{closed.getsockname()[1]}", "ld_aaaaaaaa_none")
+        assert sender.send_until(now) == 1.0
+    assert Measurement.objects.count() == 0
+    sender.client = at_home
+    sender.send_until(now)
+    expected = LiveTraffic(started_at).requests(started_at, now)
+    assert Measurement.objects.exclude(series__milestone=None).count() == sum(
+        len(request.milestones) for request in expected
+    )
