@@ -82,7 +82,11 @@ class Totals:
     def quantile(self, q: float) -> Percentile:
         if self.histogram is None:
             return None
-        return percentile(self.histogram, self.counts.timeouts, q, self.at_least_ms)
+        found = percentile(self.histogram, self.counts.timeouts, q, self.at_least_ms)
+        # A bucket is known to 1.1 %, the largest duration exactly: no percentile lies above it.
+        return (
+            min(found, self.max_ok_ms) if isinstance(found, float) and self.max_ok_ms is not None else found
+        )
 
     @property
     def percentiles_ms(self) -> Percentiles:

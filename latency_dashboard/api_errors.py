@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 
 from budgets.errors import error_document
 
@@ -28,10 +29,10 @@ class ApiErrorShape:
         is_json = response.get("Content-Type", "").startswith("application/json")
         if response.status_code < 400 or is_json or not request.path_info.startswith("/api/"):
             return response
-        shaped = JsonResponse(
-            error_document(*_CODES.get(response.status_code, _OTHER)), status=response.status_code
-        )
-        for header in ("Allow", "Retry-After", "WWW-Authenticate"):
-            if header in response:
-                shaped[header] = response[header]
-        return shaped
+        document = error_document(*_CODES.get(response.status_code, _OTHER))
+        # In place: the headers that others added stay.
+        response.content = json.dumps(document).encode()
+        response["Content-Type"] = "application/json"
+        if "Content-Length" in response:
+            response["Content-Length"] = str(len(response.content))
+        return response
