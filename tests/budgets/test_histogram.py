@@ -85,9 +85,10 @@ def test_the_extremes_that_are_counted_fit_an_int16():
     assert (smallest, largest) == (np.iinfo(np.int16).min, np.iinfo(np.int16).max)
 
 
-def test_durations_up_to_the_zero_threshold_are_zeros():
-    assert bucket_indexes([0.0, -0.0, 5e-324, ZERO_THRESHOLD_MS]).tolist() == [ZERO_BUCKET] * 4
-    assert LatencyHistogram.from_values([0, 5e-324, 1.0]).zero_count == 2
+@pytest.mark.parametrize("scale", [MAX_SCALE, 0, MIN_SCALE])
+def test_durations_up_to_the_zero_threshold_are_zeros_at_every_scale(scale):
+    assert bucket_indexes([0.0, -0.0, 5e-324, ZERO_THRESHOLD_MS], scale).tolist() == [ZERO_BUCKET] * 4
+    assert LatencyHistogram.from_values([0, 5e-324, 1.0], scale).zero_count == 2
 
 
 @pytest.mark.parametrize("unusable", [-1.0, -5e-324, math.nan, math.inf, MAX_VALUE_MS * 2])
