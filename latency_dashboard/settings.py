@@ -81,7 +81,7 @@ INSTALLED_APPS = [
     "django_htmx",
     "csp",
     "ninja",
-    "latency_dashboard",
+    "latency_dashboard.checks.LatencyDashboardConfig",
     "budgets",
     "alerts",
 ]

@@ -1,0 +1,48 @@
+"""Mistakes in settings, told at start instead of found at night."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+from alerts.addresses import parse_networks
+
+
+class LatencyDashboardConfig(AppConfig):
+    name = "latency_dashboard"
+
+    def ready(self) -> None:
+        register(check_retention)
+        register(check_outbound_networks)
+
+
+def check_retention(**kwargs: Any) -> list[CheckMessage]:
+    """Hours are derived from minutes, minutes rebuilt from raw: each must live at least as long as its source."""
+    kept = ("RAW_RETENTION_DAYS", "MINUTE_RETENTION_DAYS", "HOUR_RETENTION_DAYS")
+    days = [getattr(settings, name) for name in kept]
+    if days[0] < 1 or days != sorted(days):
+        return [
+            Error(
+                f"{', '.join(kept)} are {', '.join(map(str, days))}.",
+                hint="They must be at least 1 and in ascending order: late data changes minutes as long as raw data is kept.",
+                id="latency_dashboard.E001",
+            )
+        ]
+    return []
+
+
+def check_outbound_networks(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        parse_networks(settings.OUTBOUND_ALLOWED_CIDRS)
+    except ValueError as error:
+        return [
+            Error(
+                f"OUTBOUND_ALLOWED_CIDRS cannot be read: {error}",
+                hint="Networks such as 10.1.0.0/16, separated by commas.",
+                id="latency_dashboard.E002",
+            )
+        ]
+    return []
