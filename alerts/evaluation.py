@@ -20,8 +20,9 @@ from budgets import burn_rates
 from budgets.burn_rates import BURN_RATE_WINDOWS
 from budgets.limits import BudgetInForce, budgets_in_force
 from budgets.models import Component, Feature, Milestone
-from budgets.status import LAST_FULL_MINUTE, ComponentStatus, FeatureStatus, get_overview, window_counts
+from budgets.status import ComponentStatus, FeatureStatus, get_overview
 from budgets.tiles import Counts
+from budgets.windows import LAST_FULL_MINUTE, window_counts
 
 from . import incidents, locks
 from .history import replay

@@ -5,6 +5,7 @@ A limit is constant within a minute, because versions take effect at minute boun
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,7 +14,7 @@ from decimal import Decimal
 import numpy as np
 from django.db import connection
 
-from .models import LatencyBudget, Milestone
+from .models import Allocation, LatencyBudget, Milestone
 
 ALWAYS = np.iinfo(np.int64).min
 
@@ -91,11 +92,19 @@ def _combine(timelines: list[list[tuple[int, int, float]]]) -> LimitHistory:
 
 def budgets_in_force(feature_ids: Iterable[int], at: datetime) -> dict[tuple[int, str], BudgetInForce]:
     """(feature, milestone) -> the version in force at an instant; retired and undeclared ones are left out."""
-    versions: dict[tuple[int, str], LatencyBudget] = {}
-    found = LatencyBudget.objects.filter(feature_id__in=list(feature_ids)).in_force(at)
-    for version in found.prefetch_related("allocations__component"):
-        if not version.is_retired:
-            versions[version.feature_id, version.milestone] = version
+    versions = {
+        (version.feature_id, version.milestone): version
+        for version in LatencyBudget.objects.filter(feature_id__in=list(feature_ids)).in_force(at)
+        if not version.is_retired
+    }
+    # Rows and not models: a sweep reads those of thousands of features every few seconds.
+    allocations: dict[int, dict[str, Decimal]] = defaultdict(dict)
+    for version_id, component, allocated_ms in (
+        Allocation.objects.filter(latency_budget_id__in=[version.pk for version in versions.values()])
+        .order_by("id")
+        .values_list("latency_budget_id", "component__name", "allocated_ms")
+    ):
+        allocations[version_id][component] = allocated_ms
     in_force: dict[tuple[int, str], BudgetInForce] = {}
     for (feature_id, milestone), version in versions.items():
         assert version.budget_ms is not None
@@ -111,8 +120,8 @@ def budgets_in_force(feature_ids: Iterable[int], at: datetime) -> dict[tuple[int
             window_days=version.window_days,
             version=version.version,
             effective_from=version.effective_from,
-            allocations={a.component.name: float(a.allocated_ms) for a in version.allocations.all()},
-            unallocated_ms=float(version.budget_ms - block - version.allocated_ms),
+            allocations={name: float(allocated_ms) for name, allocated_ms in allocations[version.pk].items()},
+            unallocated_ms=float(version.budget_ms - block - sum(allocations[version.pk].values())),
             note=version.note,
         )
     return in_force

@@ -42,6 +42,16 @@ class Counts:
     def sli_ratio(self) -> float | None:
         return self.good / self.judged if self.judged else None
 
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            self.total + other.total,
+            self.errors + other.errors,
+            self.timeouts + other.timeouts,
+            self.judged + other.judged,
+            self.good + other.good,
+            self.over + other.over,
+        )
+
 
 Percentile = float | AtLeast | None
 
@@ -129,6 +139,41 @@ def read_ranges(group_of_series: dict[int, int], ranges: Sequence[Range]) -> lis
                 rows.setdefault(row[1], []).append(row)
         totals.append({group: _added_up(several, one.with_histogram) for group, several in rows.items()})
     return totals
+
+
+def read_counts(series_ids: Sequence[int], ranges: Sequence[Range]) -> list[dict[int, Counts]]:
+    """For each range the counters of each series that has any, in one statement.
+
+    What `read_ranges` reads, without histograms and many times faster: for thousands of series every few
+    seconds. Histograms of the ranges are not read, whatever they say.
+    """
+    if not series_ids or not ranges:
+        return [{} for _ in ranges]
+    cuts = sorted({cut for one in ranges for cut in (one.start, one.end)})
+    pieces = [
+        Range(start, end)
+        for start, end in pairwise(cuts)
+        if any(r.start <= start and end <= r.end for r in ranges)
+    ]
+    rows = _read_counters(series_ids, _segments(pieces))
+    place = {series_id: n for n, series_id in enumerate(series_ids)}
+    counters = np.zeros((len(pieces), len(series_ids), 6), dtype=np.int64)
+    if rows:
+        table = np.array(rows, dtype=np.int64)
+        where = np.array([place[series_id] for series_id in table[:, 1].tolist()])
+        np.add.at(counters, (table[:, 0], where), table[:, 2:])
+    found: list[dict[int, Counts]] = []
+    for one in ranges:
+        inside = [n for n, piece in enumerate(pieces) if one.start <= piece.start and piece.end <= one.end]
+        sums = counters[inside].sum(axis=0)
+        present = np.flatnonzero(sums[:, 0])
+        found.append(
+            {
+                series_ids[n]: Counts(*values)
+                for n, values in zip(present.tolist(), sums[present].tolist(), strict=True)
+            }
+        )
+    return found
 
 
 def read_buckets(
@@ -292,6 +337,77 @@ def _read(group_of_series: dict[int, int], segments: list[_Segment], piece: str)
         for row in cursor.fetchall():
             found.setdefault(row[0], []).append(row)
     return found
+
+
+_COUNTERS = ", ".join(f"r.{name}" for name in ("total", "errors", "timeouts", "judged", "good", "over"))
+# What each level is read from. Bounds stand in the text, so that the planner sees how much each part reads:
+# a scan of a few days' partitions for all series, the index for one.
+_COUNTERS_OF = {
+    "minute": """
+SELECT {piece} AS piece, r.series_id, {counters} FROM budgets_rollup_minute r
+WHERE r.start >= {lower} AND r.start < {upper} AND r.series_id = ANY(%(series)s)
+""",
+    "hour": """
+SELECT {piece}, r.series_id, {counters} FROM budgets_rollup_hour r
+WHERE r.start >= {lower} AND r.start < {upper} AND r.series_id = ANY(%(series)s)
+  AND NOT EXISTS (SELECT 1 FROM dirty_hour h WHERE h.series_id = r.series_id AND h.start = r.start)
+UNION ALL
+SELECT {piece}, r.series_id, {counters} FROM dirty_hour h JOIN budgets_rollup_minute r
+  ON r.series_id = h.series_id AND r.start >= h.start AND r.start < h.start + interval '1 hour'
+ AND r.start >= {lower} AND r.start < {upper}
+WHERE h.start >= {lower} AND h.start < {upper}
+""",
+    "day": """
+SELECT {piece}, r.series_id, {counters} FROM budgets_rollup_day r
+WHERE r.start >= {lower} AND r.start < {upper} AND r.series_id = ANY(%(series)s)
+  AND NOT EXISTS (SELECT 1 FROM dirty_day d WHERE d.series_id = r.series_id AND d.start = r.start)
+UNION ALL
+SELECT {piece}, r.series_id, {counters} FROM dirty_day d JOIN budgets_rollup_hour r
+  ON r.series_id = d.series_id AND r.start >= d.start AND r.start < d.start + interval '1 day'
+WHERE d.start >= {lower} AND d.start < {upper}
+  AND NOT EXISTS (SELECT 1 FROM dirty_hour h WHERE h.series_id = r.series_id AND h.start = r.start)
+UNION ALL
+SELECT {piece}, r.series_id, {counters} FROM dirty_hour h JOIN budgets_rollup_minute r
+  ON r.series_id = h.series_id AND r.start >= h.start AND r.start < h.start + interval '1 hour'
+ AND r.start >= {lower} AND r.start < {upper}
+WHERE h.start >= {lower} AND h.start < {upper}
+""",
+}
+
+
+def _read_counters(series_ids: Sequence[int], segments: Sequence[_Segment]) -> list[tuple[int, ...]]:
+    """(piece, series, total, errors, timeouts, judged, good, over), one row a piece and series."""
+    parts = [
+        _COUNTERS_OF[level].format(
+            piece=number,
+            counters=_COUNTERS,
+            lower=f"'{start.astimezone(UTC).isoformat()}'::timestamptz",
+            upper=f"'{end.astimezone(UTC).isoformat()}'::timestamptz",
+        )
+        for number, level, start, end, _ in segments
+    ]
+    query = f"""
+WITH dirty_hour AS MATERIALIZED (
+    SELECT series_id, start FROM budgets_dirtyhour
+    WHERE start >= %(first)s AND start < %(last)s AND series_id = ANY(%(series)s)
+), dirty_day AS MATERIALIZED (
+    SELECT series_id, start FROM budgets_dirtyday
+    WHERE start >= %(first)s AND start < %(last)s AND series_id = ANY(%(series)s)
+), r AS ({" UNION ALL ".join(parts)})
+SELECT piece, series_id, sum(total), sum(errors), sum(timeouts), sum(judged), sum(good), sum(over)
+FROM r GROUP BY piece, series_id
+"""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            query,
+            {
+                "series": list(series_ids),
+                "first": _floor(min(segment[2] for segment in segments), DAY),
+                "last": max(segment[3] for segment in segments),
+            },
+        )
+        rows: list[tuple[int, ...]] = cursor.fetchall()
+    return rows
 
 
 def _added_up(rows: list[Any], with_histogram: bool) -> Totals:
