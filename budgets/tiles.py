@@ -311,7 +311,7 @@ def _read(group_of_series: dict[int, int], segments: list[_Segment], piece: str)
     # Only who wants a histogram wants the exemplar, and sorting for it is not free.
     query = query.replace(
         "{slowest}",
-        "(array_agg(max_trace_id ORDER BY max_ms DESC NULLS LAST, max_trace_id DESC))[1]"
+        "(array_agg(max_trace_id ORDER BY max_ms DESC NULLS LAST, max_trace_id DESC NULLS LAST))[1]"
         if wants_histograms
         else "NULL",
     )
