@@ -18,7 +18,7 @@ from kombu import Connection
 from latency_dashboard import embedded, folders, programs
 from latency_dashboard.embedded import AlreadyRunning, EmbeddedError, EmbeddedServers
 from latency_dashboard.supervisor import User
-from tests.latency_dashboard.children import eventually, is_gone, said, script
+from tests.children import eventually, is_gone, said, script
 from tests.plugins.servers import temporary_data_dir
 
 RUN_SERVERS = """

@@ -10,7 +10,7 @@ import pytest
 
 from latency_dashboard import supervisor
 from latency_dashboard.supervisor import Processes, Program, ProgramError
-from tests.latency_dashboard.children import eventually, is_gone, said, script
+from tests.children import eventually, is_gone, said, script
 
 # Starts a child that ignores SIGTERM and tells its id, then does so itself.
 STUBBORN_FAMILY = """
