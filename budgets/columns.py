@@ -39,10 +39,12 @@ def copy_in(
     """
     names = [*columns, *([texts[0]] if texts else [])]
     statement = f"COPY {table} ({', '.join(names)}) FROM STDIN (FORMAT binary)"
+    records = _records(columns, texts[1] if texts else None)
     cursor = psycopg.Cursor(_raw_connection())
-    with cursor.copy(statement) as copy:
+    # A full disk, or a server that goes away, is the same error here as in any statement of Django's.
+    with connection.wrap_database_errors, cursor.copy(statement) as copy:
         copy.write(_HEADER)
-        for part in _records(columns, texts[1] if texts else None):
+        for part in records:
             copy.write(part)
         copy.write(_TRAILER)
 
@@ -160,8 +162,9 @@ def fetch_arrays(query: str, parameters: Sequence[Any]) -> tuple[Any, ...]:
     cursor = psycopg.Cursor(_raw_connection())
     for oid, loader in _LOADERS.items():
         cursor.adapters.register_loader(oid, loader)
-    cursor.execute(query.encode(), parameters, binary=True)
-    row = cursor.fetchone()
+    with connection.wrap_database_errors:
+        cursor.execute(query.encode(), parameters, binary=True)
+        row = cursor.fetchone()
     assert row is not None
     return tuple(row)
 

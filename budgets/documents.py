@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -13,7 +14,7 @@ from .models import Feature, Milestone
 
 MAX_BUDGET_MS = Decimal(604_800_000)  # seven days, the longest duration that can be measured
 WINDOWS_DAYS = (7, 28, 30)
-SLUG = re.compile(r"^[A-Za-z0-9_-]{1,200}$")
+SLUG = re.compile(r"[A-Za-z0-9_-]{1,200}")
 # What GET adds to the declared document. It may come back in a PUT and says nothing there.
 READ_ONLY_FIELDS = frozenset({"feature", "versions", "state", "states", "created_at"})
 
@@ -66,13 +67,16 @@ def read_document(slug: str, document: Any) -> FeatureDocument:
     try:
         declared = msgspec.convert(document, FeatureDocument)
     except msgspec.ValidationError as error:
-        what, _, path = str(error).partition(" - at `$")
+        # From the right: what was sent may stand in the first part, and hold anything.
+        what, mark, path = str(error).rpartition(" - at `$")
+        if not mark:
+            what, path = path, ""
         field = path.rstrip("`").lstrip(".") or "document"
         raise Refusal(
             "invalid_document", f"{field}: {what}. Nothing was saved.", fields={field: [f"{what}."]}
         ) from error
     problems = Problems()
-    if not SLUG.match(slug):
+    if not SLUG.fullmatch(slug):
         problems.add(
             "invalid_slug",
             "feature",
@@ -109,13 +113,11 @@ def _check_texts(declared: FeatureDocument, problems: Problems) -> None:
             "kind",
             f"kind must be one of {', '.join(Feature.Kind.values)}, got {declared.kind!r}.",
         )
-    if declared.runbook_url and not (
-        declared.runbook_url.startswith(("https://", "http://")) and len(declared.runbook_url) <= 2000
-    ):
+    if declared.runbook_url and not _is_web_address(declared.runbook_url):
         problems.add(
             "invalid_runbook_url",
             "runbook_url",
-            "runbook_url must begin with https:// and have at most 2000 characters.",
+            "runbook_url must be an address that begins with https:// and has at most 2000 characters.",
         )
     texts = [
         ("name", declared.name),
@@ -128,6 +130,15 @@ def _check_texts(declared: FeatureDocument, problems: Problems) -> None:
             problems.add("invalid_text", field, f"{field} must not contain U+0000.")
 
 
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        is_address = parts.scheme in ("https", "http") and bool(parts.hostname)
+    except ValueError:
+        return False
+    return is_address and len(text) <= 2000 and text.isprintable() and " " not in text
+
+
 def _check_components(declared: FeatureDocument, problems: Problems) -> None:
     if len(declared.components) > 50:
         problems.add(
@@ -135,6 +146,8 @@ def _check_components(declared: FeatureDocument, problems: Problems) -> None:
             "components",
             f"A feature has at most 50 components, got {len(declared.components)}.",
         )
+        # At once: each allocation is looked for in the list, and a body has room for 100 000 of both.
+        problems.raise_if_any()
     seen: set[str] = set()
     for name in declared.components:
         if not 1 <= len(name) <= 200 or "\0" in name:
@@ -226,7 +239,7 @@ def _check_together(declared: FeatureDocument, problems: Problems) -> None:
             f"first_token's {as_number(first.budget_ms)} ms is over complete's {as_number(complete.budget_ms)} ms, of which it is the first part.",
         )
         return
-    for position, latency_budget in enumerate(declared.latency_budgets):
+    for latency_budget in declared.latency_budgets:
         own = sum((in_ms(ms) for ms in latency_budget.allocations.values()), Decimal(0))
         block = in_ms(first.budget_ms) if first and latency_budget is complete else Decimal(0)
         over = own + block - in_ms(latency_budget.budget_ms)
@@ -236,7 +249,7 @@ def _check_together(declared: FeatureDocument, problems: Problems) -> None:
             )
             problems.add(
                 "allocation_exceeds_budget",
-                f"latency_budgets[{position}].allocations",
+                "allocations",
                 f"Allocations add up to {parts}, {as_number(over)} ms over the latency budget of "
                 f"{as_number(latency_budget.budget_ms)} ms.",
             )

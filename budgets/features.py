@@ -40,18 +40,15 @@ def declare_feature(*, team: Team, slug: str, document: Any, actor: str, now: da
             fields={"team": [f"Expected {team.slug!r}, got {declared.team!r}."]},
         )
     with transaction.atomic():
-        if not Feature.objects.filter(slug=slug).exists():
-            # Ignoring conflicts: another request may be declaring it just now.
-            Feature.objects.bulk_create(
-                [Feature(team=team, slug=slug, name=declared.name, created_at=now)], ignore_conflicts=True
-            )
+        _, is_created = Feature.objects.get_or_create(
+            slug=slug, defaults={"team": team, "name": declared.name.strip(), "created_at": now}
+        )
         feature = Feature.objects.select_for_update().get(slug=slug)
         if feature.team_id != team.pk:
             raise Refusal(
                 "unknown_feature", f"There is no feature {slug!r} in team {team.slug!r}.", status=404
             )
         feature.team = team
-        is_created = feature.created_at == now and not feature.latency_budgets.exists()
         is_changed = _set_facts(feature, declared, now)
         components, components_changed = _set_components(feature, declared)
         versions_changed = _set_versions(

@@ -18,14 +18,17 @@ from django.db import connection, transaction
 from . import columns
 from .columns import Nullable
 from .errors import Refusal, error_document
+from .items import Reason
 from .locks import NAMESPACE
 from .models import Batch, IngestKey
 from .partitions import ensure_partitions
 from .payloads import Columns, Ids, Payload, Target, postgres_us, read_payload
-from .series import Refused, resolve
+from .series import resolve
 
 IDEMPOTENCY_FOR = timedelta(hours=24)
 _DAY_US = 86_400_000_000
+# What follows a member of a gzip file is copied for the next one: in short steps, thousands of members cost little.
+_GZIP_STEP = 16_384
 # How long a process trusts its count of a team's backlog: the limit is there to protect the database, not to be exact.
 _BACKLOG_FOR_S = 1.0
 
@@ -78,56 +81,56 @@ def inflate(body: bytes, limit: int) -> bytes:
     """
     parts: list[bytes] = []
     size = 0
-    data = body
+    inflater = zlib.decompressobj(wbits=31)
     try:
-        while data:
-            inflater = zlib.decompressobj(wbits=31)
-            part = inflater.decompress(data, limit + 1 - size)
-            parts.append(part)
-            size += len(part)
-            if size > limit:
-                raise Refusal(
-                    "body_too_large",
-                    f"The body inflates to more than {limit} bytes. Send it in several parts; nothing was stored.",
-                    status=413,
-                )
-            if not inflater.eof:
-                raise Refusal("malformed_gzip", "The gzip body is cut off. Nothing was stored.")
-            data = inflater.unused_data
+        for start in range(0, len(body), _GZIP_STEP):
+            data = body[start : start + _GZIP_STEP]
+            while data:
+                if inflater.eof:
+                    # A gzip file may be several in a row.
+                    inflater = zlib.decompressobj(wbits=31)
+                parts.append(inflater.decompress(data, limit + 1 - size))
+                size += len(parts[-1])
+                if size > limit:
+                    raise Refusal(
+                        "body_too_large",
+                        f"The body inflates to more than {limit} bytes. Send it in several parts; nothing was stored.",
+                        status=413,
+                    )
+                data = inflater.unused_data
     except zlib.error as error:
         raise Refusal("malformed_gzip", f"The body is not gzip: {error}. Nothing was stored.") from error
+    if body and not inflater.eof:
+        raise Refusal("malformed_gzip", "The gzip body is cut off. Nothing was stored.")
     return b"".join(parts)
 
 
 def _store(
     key: IngestKey, payload: Payload, idempotency_key: str | None, digest: bytes | None, now: datetime
 ) -> Answer:
-    measurements = payload.measurements
-    found = resolve(key.team, measurements.targets, now)
-    for position, target in enumerate(measurements.targets):
-        refused = found[target]
-        if isinstance(refused, Refused):
-            for origin in measurements.origin[measurements.target == position].tolist():
-                payload.reject(origin, refused.code, refused.message)
-    measurements = measurements.without(payload.rejected)
+    found = resolve(key.team, payload.measurements.targets, now)
+    refused = {target: one for target, one in found.items() if isinstance(one, Reason)}
+    if refused:
+        payload.reject_targets(refused)
+    measurements = payload.measurements.without(payload.rejected)
     rejected = [payload.rejected[origin].document() for origin in sorted(payload.rejected)]
     if not len(measurements):
-        if not rejected:
-            raise Refusal(
-                "empty_body", 'The body holds neither "measurements" nor "requests". Nothing was stored.'
-            )
-        error = error_document(
-            "nothing_usable", f"All {len(rejected)} items were rejected. Nothing was stored."
-        )
-        return Answer(400, {**error, "rejected": rejected})
-    accepted = int(payload.sizes.sum()) - int(sum(payload.sizes[origin] for origin in payload.rejected))
-    document = {"accepted": accepted, "duplicates": payload.duplicates, "rejected": rejected}
+        return Answer(400, {**_nothing_usable(len(rejected)), "rejected": rejected})
+    document = {"accepted": payload.accepted, "duplicates": payload.duplicates, "rejected": rejected}
     batch_id = _insert_batch(key, measurements, idempotency_key, digest, document, now)
     _copy("budgets_measurement", measurements, found, batch_id)
     spans = payload.spans.without(payload.rejected)
     if len(spans):
         _copy("budgets_span", spans, found, batch_id)
     return Answer(200, document, batch_id=batch_id)
+
+
+def _nothing_usable(rejected: int) -> dict[str, object]:
+    if not rejected:
+        return error_document(
+            "empty_body", 'The body holds neither "measurements" nor "requests". Nothing was stored.'
+        )
+    return error_document("nothing_usable", f"All {rejected} items were rejected. Nothing was stored.")
 
 
 def _ensure_partitions(table: str, rows: Columns) -> None:
@@ -171,10 +174,10 @@ def _insert_batch(
         return int(cursor.fetchone()[0])
 
 
-def _copy(table: str, rows: Columns, found: dict[Target, int | Refused], batch_id: int) -> None:
+def _copy(table: str, rows: Columns, found: dict[Target, int | Reason], batch_id: int) -> None:
     """Writes the rows. A refused target has no series, and no rows either."""
     series_of = [found[target] for target in rows.targets]
-    series_id = np.array([0 if isinstance(one, Refused) else one for one in series_of], dtype=">i4")
+    series_id = np.array([0 if isinstance(one, Reason) else one for one in series_of], dtype=">i4")
     written: dict[str, np.ndarray | Nullable] = {
         "ended_at": postgres_us(rows.ended_us),
         "duration_ms": rows.duration_ms.astype(">f8"),
@@ -226,7 +229,15 @@ def _replay(key: IngestKey, idempotency_key: str, digest: bytes, now: datetime) 
             status=422,
         )
     assert before.answer is not None
-    return Answer(200, before.answer, is_replay=True)
+    return Answer(200, _in_order(before.answer), is_replay=True)
+
+
+def _in_order(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer as it was given, to the byte: jsonb sorts keys by itself."""
+    rejected = [
+        {name: one[name] for name in ("index", "in", "code", "message")} for one in answer["rejected"]
+    ]
+    return {"accepted": answer["accepted"], "duplicates": answer["duplicates"], "rejected": rejected}
 
 
 # -- backlog ----------------------------------------------------------------------------------------

@@ -80,6 +80,23 @@ def limit_histories(series_ids: Collection[int]) -> dict[int, LimitHistory]:
     return {series_id: _combine(list(by_milestone.values())) for series_id, by_milestone in timelines.items()}
 
 
+def limit_history(feature_id: int, kind: str, name: str) -> LimitHistory:
+    """The limit of a "milestone" or a "component" over all time, also of one that was never measured."""
+    versions = LatencyBudget.objects.filter(feature_id=feature_id).order_by("milestone", "version")
+    if kind == "milestone":
+        versions = versions.filter(milestone=name)
+    timelines: dict[str, list[tuple[int, int, float]]] = defaultdict(list)
+    for version in versions.prefetch_related("allocations__component"):
+        limit_ms = version.budget_ms
+        if kind == "component":
+            allocated = {a.component.name: a.allocated_ms for a in version.allocations.all()}
+            limit_ms = allocated.get(name)
+        from_us = ALWAYS if version.version == 1 else round(version.effective_from.timestamp() * 1e6)
+        limit = float("nan") if limit_ms is None else float(limit_ms)
+        timelines[version.milestone].append((from_us, version.pk, limit))
+    return _combine(list(timelines.values()))
+
+
 def _combine(timelines: list[list[tuple[int, int, float]]]) -> LimitHistory:
     history = LimitHistory()
     for at in sorted({step[0] for steps in timelines for step in steps}):

@@ -15,6 +15,8 @@ from .locks import PARTITIONS, lock
 log = logging.getLogger(__name__)
 
 DAYS_AHEAD = 7
+# What was just within the retention when it came may still be on its way into a partition that no longer is.
+GRACE = timedelta(hours=1)
 # Table -> the setting that says for how many days it is kept.
 RETENTION_SETTINGS = {
     "budgets_measurement": "RAW_RETENTION_DAYS",
@@ -62,14 +64,14 @@ def ensure_ahead(now: datetime) -> None:
 
 
 def drop_expired(now: datetime) -> list[str]:
-    """Drops the partitions that lie wholly beyond the retention and says which.
+    """Drops the partitions that have lain wholly beyond the retention for GRACE, and says which.
 
     One that is in use just now is left for the next sweep rather than waited for: the lock it needs
     would hold up every reader and writer of the table.
     """
     dropped = []
     for table, setting in RETENTION_SETTINGS.items():
-        keep_from = oldest_kept_day(now, getattr(settings, setting))
+        keep_from = oldest_kept_day(now - GRACE, getattr(settings, setting))
         for day in sorted(_existing_days(table)):
             if day >= keep_from:
                 break

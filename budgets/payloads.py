@@ -6,8 +6,8 @@ No database here, and no Python loop over the fields of measurements: what all o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
@@ -16,11 +16,12 @@ import msgspec
 import numpy as np
 
 from .columns import POSTGRES_EPOCH_US
-from .errors import Refusal
-from .items import ComponentCall, MeasurementItem, RequestItem, decode_items, hex_rule
+from .items import ComponentCall, Items, MeasurementItem, Reason, RequestItem, decode_items, hex_rule
 
 MAX_DURATION_MS = 604_800_000.0  # seven days
 MAX_AHEAD = timedelta(seconds=60)
+MAX_LABELS_BYTES = 4096
+"""As JSON. A request's labels are stored with each of its measurements: 10 000 times what came once."""
 MILESTONES = ("first_token", "complete")
 STATUSES = {"ok": 0, "error": 1, "timeout": 2}
 
@@ -87,9 +88,13 @@ class Columns:
         )
 
     def without(self, origins: Iterable[int]) -> Columns:
-        """The rows of all other items."""
+        """The rows of all other items, and their targets: what is refused must make no series."""
         rejected = np.fromiter(origins, dtype=np.int64)
-        return self.take(~np.isin(self.origin, rejected)) if len(rejected) else self
+        if not len(rejected):
+            return self
+        rest = self.take(~np.isin(self.origin, rejected))
+        used, target = np.unique(rest.target, return_inverse=True)
+        return replace(rest, target=target, targets=[self.targets[position] for position in used.tolist()])
 
     def __len__(self) -> int:
         return len(self.origin)
@@ -99,15 +104,35 @@ class Columns:
 class Payload:
     """A body, read: the rows of the items that are sound, and why the others are not.
 
-    `sizes[origin]` counts the items that an origin stands for; duplicates are not in it.
+    `sizes[origin]` counts the items that an origin stands for; duplicates are not in it but in `repeats`, by
+    origin and target.
     """
 
     measurements: Columns
     spans: Columns
     sizes: np.ndarray
     measurement_count: int  # how many origins are of `measurements`; the rest are of `requests`
-    duplicates: int
+    repeats: list[tuple[int, Target]]
     rejected: dict[int, Rejection]
+
+    @property
+    def accepted(self) -> int:
+        """How many items are sound, each milestone and each component of a request being one."""
+        return int(self.sizes.sum()) - sum(int(self.sizes[origin]) for origin in self.rejected)
+
+    @property
+    def duplicates(self) -> int:
+        return sum(origin not in self.rejected for origin, _ in self.repeats)
+
+    def reject_targets(self, reasons: Mapping[Target, Reason]) -> None:
+        """Refuses every item of these targets, repetitions too."""
+        of_position = [reasons.get(target) for target in self.measurements.targets]
+        rows = zip(self.measurements.origin.tolist(), self.measurements.target.tolist(), strict=True)
+        found = [(origin, of_position[position]) for origin, position in rows]
+        found += [(origin, reasons.get(target)) for origin, target in self.repeats]
+        for origin, reason in found:
+            if reason is not None:
+                self.reject(origin, *reason)
 
     def reject(self, origin: int, code: str, message: str) -> None:
         """Refuses an item, of which the first reason stays."""
@@ -118,21 +143,29 @@ class Payload:
 def read_payload(body: bytes, *, now: datetime, oldest: datetime, max_items: int) -> Payload:
     """Decodes and checks a body.
 
-    Raises Refusal for a body that is no JSON (`malformed_json`), not of the right shape (`invalid_body`), or
-    holds too many items (`too_many_measurements`, 413).
+    Raises Refusal as `decode_items` does.
     """
-    measurements, requests, undecodable = decode_items(body)
-    count = len(measurements) + sum(len(r.milestones) + len(r.components) for r in requests if r is not None)
-    if count > max_items:
-        raise Refusal(
-            "too_many_measurements",
-            f"A body holds at most {max_items} measurements, got {count}. Send it in several parts; nothing was stored.",
-            status=413,
-        )
-    reader = _Reader(len(measurements), now, oldest)
-    for origin, (code, message) in undecodable.items():
-        reader.reject(origin, code, message)
-    return reader.read(measurements, requests)
+    items = decode_items(body, max_items)
+    rejected = {
+        origin: _rejection(origin, len(items.measurements), *reason)
+        for origin, reason in items.undecodable.items()
+    }
+    payload = _read(items, rejected, now, oldest)
+    if payload.repeats and len(payload.rejected) > len(rejected):
+        # What is wrong repeats nothing, and nothing repeats it: read again without.
+        measurements = [
+            None if origin in payload.rejected else item for origin, item in enumerate(items.measurements)
+        ]
+        requests = [
+            None if origin in payload.rejected else item
+            for origin, item in enumerate(items.requests, len(measurements))
+        ]
+        payload = _read(Items(measurements, requests, {}), payload.rejected, now, oldest)
+    return payload
+
+
+def _read(items: Items, rejected: dict[int, Rejection], now: datetime, oldest: datetime) -> Payload:
+    return _Reader(len(items.measurements), now, oldest, rejected).read(items.measurements, items.requests)
 
 
 def postgres_us(unix_us: np.ndarray) -> np.ndarray:
@@ -159,14 +192,16 @@ class _Rows:
 class _Reader:
     """Reads one body's items. Everything about one body's checks is here, and nothing else."""
 
-    def __init__(self, measurement_count: int, now: datetime, oldest: datetime) -> None:
+    def __init__(
+        self, measurement_count: int, now: datetime, oldest: datetime, rejected: dict[int, Rejection]
+    ) -> None:
         self.measurement_count = measurement_count
         self.now = now
         self.oldest = oldest
         self.latest_us = _in_us(now + MAX_AHEAD)
         self.oldest_us = _in_us(oldest)
-        self.rejected: dict[int, Rejection] = {}
-        self.duplicates = 0
+        self.rejected = dict(rejected)
+        self.repeats: list[tuple[int, Target]] = []
         self.seen: set[tuple[Any, ...]] = set()
 
     def reject(self, origin: int, code: str, message: str) -> None:
@@ -191,7 +226,7 @@ class _Reader:
             spans=columns_of_spans.without(self.rejected),
             sizes=sizes,
             measurement_count=self.measurement_count,
-            duplicates=self.duplicates,
+            repeats=self.repeats,
             rejected=self.rejected,
         )
 
@@ -220,7 +255,7 @@ class _Reader:
             ):
                 keep[row] = False
                 sizes[origin] = 0
-                self.duplicates += 1
+                self.repeats.append((origin, targets[row]))
         return columns.take(keep)
 
     def _is_new(self, target: Target, trace_id: str | None, seconds: float, span_id: str | None) -> bool:
@@ -237,7 +272,7 @@ class _Reader:
         if not self._is_request_sound(origin, request):
             return 0
         seconds = _seconds(request.started_at)
-        trace_id, labels = request.trace_id, request.labels
+        trace_id, labels = request.trace_id, _encode(request.labels) if request.labels else None
         reached = [name for name in MILESTONES if name in request.milestones]
         for name in reached:
             status = request.status if name == reached[-1] else "ok"
@@ -245,15 +280,15 @@ class _Reader:
             row = (seconds, request.milestones[name], status, trace_id, None, None, labels)
             rows.append(origin, target, f"milestones.{name}", row)
         calls: dict[str, list[ComponentCall]] = {}
-        duplicates = 0
+        size = len(request.milestones) + len(request.components)
         for call in request.components:
             if call.span_id is not None:
                 target = (request.feature, call.component, None, request.environment, request.release)
                 if not self._is_new(target, trace_id, seconds + (call.offset_ms or 0.0) / 1e3, call.span_id):
-                    duplicates += 1
+                    self.repeats.append((origin, target))
+                    size -= 1
                     continue
             calls.setdefault(call.component, []).append(call)
-        self.duplicates += duplicates
         for name, several in calls.items():
             target = (request.feature, name, None, request.environment, request.release)
             field = f"components.{name}.duration_ms"
@@ -279,7 +314,7 @@ class _Reader:
             if trace_id is not None:
                 for one in of_calls:
                     spans.append(origin, target, field, one)
-        return len(reached) + len(request.components) - duplicates
+        return size
 
     def _is_request_sound(self, origin: int, request: RequestItem) -> bool:
         milestones = request.milestones
@@ -345,8 +380,22 @@ class _Reader:
             trace_id=self._ids("trace_id", traces, origins),
             span_id=self._ids("span_id", spans, origins),
             parent_span_id=self._ids("parent_span_id", parents, origins),
-            labels=[_encode(one) if one else None for one in labels] if any(labels) else None,
+            labels=self._labels(labels, origins),
         )
+
+    def _labels(self, given: Sequence[Any], origins: Sequence[int]) -> list[bytes | None] | None:
+        """Labels as JSON: of a measurement to be encoded, of a request encoded once for all of its rows."""
+        if not any(given):
+            return None
+        labels = [one if one.__class__ is bytes else _encode(one) if one else None for one in given]
+        for row, one in enumerate(labels):
+            if one is not None and len(one) > MAX_LABELS_BYTES:
+                self.reject(
+                    origins[row],
+                    "invalid_labels",
+                    f"labels take at most {MAX_LABELS_BYTES} bytes as JSON, got {len(one)}.",
+                )
+        return labels
 
     def _ended_us(
         self,

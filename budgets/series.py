@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Max
 
+from .items import Reason
 from .models import Component, Feature, Series, Team
 from .payloads import Target
 
@@ -21,19 +20,13 @@ OVERFLOW_FOR_S = 60.0
 _CACHE_LIMIT = 200_000
 
 
-@dataclass(frozen=True)
-class Refused:
-    code: str
-    message: str
-
-
 _Name = tuple[str | None, str | None, str, str]
 # feature id -> (component, milestone, environment, release) -> (series id, monotonic expiry or None).
 # Series are never deleted while their feature exists, so an entry is right for as long as it is kept.
 _known: dict[tuple[str, int], dict[_Name, tuple[int, float | None]]] = {}
 
 
-def resolve(team: Team, targets: Iterable[Target], now: datetime) -> dict[Target, int | Refused]:
+def resolve(team: Team, targets: Iterable[Target], now: datetime) -> dict[Target, int | Reason]:
     """The series of each target, made where it is new; or why there is none."""
     wanted = set(targets)
     features = {
@@ -42,17 +35,17 @@ def resolve(team: Team, targets: Iterable[Target], now: datetime) -> dict[Target
             team=team, slug__in={target[0] for target in wanted}
         ).values_list("slug", "pk", "archived_at")
     }
-    resolved: dict[Target, int | Refused] = {}
+    resolved: dict[Target, int | Reason] = {}
     unknown: dict[int, list[Target]] = {}
     for target in wanted:
         if target[0] not in features:
-            resolved[target] = Refused(
+            resolved[target] = Reason(
                 "unknown_feature", f"Team {team.slug!r} has no feature {target[0]!r}; declare it first."
             )
             continue
         feature_id, archived_at = features[target[0]]
         if archived_at is not None:
-            resolved[target] = Refused("feature_archived", f"Feature {target[0]!r} is archived.")
+            resolved[target] = Reason("feature_archived", f"Feature {target[0]!r} is archived.")
             continue
         known = _cache_of(feature_id).get(target[1:])
         if known is not None and (known[1] is None or known[1] > time.monotonic()):
@@ -69,49 +62,65 @@ def _cache_of(feature_id: int) -> dict[_Name, tuple[int, float | None]]:
 
 
 @transaction.atomic
-def _make(feature_id: int, targets: list[Target], now: datetime) -> dict[Target, int | Refused]:
+def _make(feature_id: int, targets: list[Target], now: datetime) -> dict[Target, int | Reason]:
     """Finds or makes series under the feature's lock, so that its limits hold however many post at once."""
     Feature.objects.select_for_update(of=("self",), no_key=True).only("pk").get(pk=feature_id)
     components = {c.name: c for c in Component.objects.filter(feature_id=feature_id)}
     series = Series.objects.filter(feature_id=feature_id)
     environments = set(series.values_list("environment", flat=True).distinct())
     recent = series.filter(last_seen_on__gte=(now - SERIES_SEEN_WITHIN).date()).count()
-    made: dict[Target, int | Refused] = {}
+    found = {
+        (one.component_id, one.milestone, one.environment, one.release): one
+        for one in series.filter(release__in={OTHER, *(target[4] for target in targets)})
+    }
+    made: list[Series] = []
+    resolved: dict[Target, Series | Reason] = {}
+    overflown: set[Target] = set()
+    for target in targets:
+        feature, component_name, milestone, environment, release = target
+        if environment not in environments:
+            if len(environments) >= settings.MAX_ENVIRONMENTS_PER_FEATURE:
+                resolved[target] = Reason(
+                    "too_many_environments",
+                    f"Feature {feature!r} has {len(environments)} environments, the most there may be; "
+                    f"{environment!r} is not one of them.",
+                )
+                continue
+            environments.add(environment)
+        component = _component(feature_id, component_name, components)
+        component_id = component.pk if component else None
+        if component and component.name != component_name:
+            overflown.add(target)
+        name = (component_id, milestone, environment, release)
+        if name not in found and recent >= settings.MAX_SERIES_PER_FEATURE:
+            overflown.add(target)
+            name = (component_id, milestone, environment, OTHER)
+        if name not in found:
+            found[name] = Series(
+                feature_id=feature_id,
+                component_id=component_id,
+                milestone=milestone,
+                environment=environment,
+                release=name[3],
+                last_seen_on=now.date(),
+            )
+            made.append(found[name])
+            recent += 1
+        resolved[target] = found[name]
+    Series.objects.bulk_create(made)
+    ids = {target: one if isinstance(one, Reason) else one.pk for target, one in resolved.items()}
+    transaction.on_commit(lambda: _remember(feature_id, ids, overflown))
+    return ids
+
+
+def _remember(feature_id: int, ids: dict[Target, int | Reason], overflown: set[Target]) -> None:
     cache = _cache_of(feature_id)
     if len(cache) > _CACHE_LIMIT:
         cache.clear()
-    for target in targets:
-        if target[3] not in environments:
-            if len(environments) >= settings.MAX_ENVIRONMENTS_PER_FEATURE:
-                made[target] = Refused(
-                    "too_many_environments",
-                    f"Feature {target[0]!r} has {len(environments)} environments, the most there may be; "
-                    f"{target[3]!r} is not one of them.",
-                )
-                continue
-            environments.add(target[3])
-        component = _component(feature_id, target[1], components)
-        is_overflow = target[1] is not None and component is not None and component.name != target[1]
-        facts = {
-            "component": component,
-            "milestone": target[2],
-            "environment": target[3],
-        }
-        found = series.filter(release=target[4], **facts).first()
-        if found is None:
-            release = target[4]
-            if recent >= settings.MAX_SERIES_PER_FEATURE:
-                release, is_overflow = OTHER, True
-            found, is_created = Series.objects.get_or_create(
-                feature_id=feature_id, release=release, **facts, defaults={"last_seen_on": now.date()}
-            )
-            recent += is_created
-        made[target] = found.pk
-        expiry = time.monotonic() + OVERFLOW_FOR_S if is_overflow else None
-        transaction.on_commit(
-            lambda name=target[1:], known=(found.pk, expiry): cache.__setitem__(name, known)  # type: ignore[misc]
-        )
-    return made
+    soon = time.monotonic() + OVERFLOW_FOR_S
+    for target, pk in ids.items():
+        if not isinstance(pk, Reason):
+            cache[target[1:]] = (pk, soon if target in overflown else None)
 
 
 def _component(feature_id: int, name: str | None, components: dict[str, Component]) -> Component | None:
@@ -121,11 +130,11 @@ def _component(feature_id: int, name: str | None, components: dict[str, Componen
     if name not in components and len(components) >= settings.MAX_COMPONENTS_PER_FEATURE:
         name = OTHER
     if name not in components:
-        last = Component.objects.filter(feature_id=feature_id).aggregate(last=Max("position"))["last"]
+        last = max((component.position for component in components.values()), default=-1)
         components[name] = Component.objects.create(
             feature_id=feature_id,
             name=name,
             state=Component.State.OBSERVED,
-            position=min((last if last is not None else -1) + 1, 32767),
+            position=min(last + 1, 32767),
         )
     return components[name]

@@ -24,7 +24,7 @@ from .burn_rates import (
     window_bounds,
 )
 from .errors import Refusal
-from .limits import BudgetInForce, budgets_in_force, limit_histories
+from .limits import BudgetInForce, budgets_in_force, limit_history
 from .models import Component, Feature, Milestone, Series
 from .tiles import NOTHING, Counts, Percentile, Percentiles, Range, Totals, read_buckets, read_ranges
 
@@ -179,9 +179,7 @@ def get_timeseries(
     """
     kind, name = _split_target(feature, target)
     length = _choose_step(start, end, step, now)
-    first = _aligned(start, length)
-    last = _aligned(end, length)
-    last = last if last == end else last + length
+    first, last = _aligned_outwards(start, end, length)
     if (last - first) / length > 10 * MAX_POINTS:
         raise Refusal(
             "too_many_points",
@@ -428,23 +426,23 @@ def _choose_step(start: datetime, end: datetime, step: int | None, now: datetime
     kept_days = {60: settings.MINUTE_RETENTION_DAYS, 3600: settings.HOUR_RETENTION_DAYS}
     for seconds, length in STEPS.items():
         is_kept = seconds not in kept_days or start >= now - timedelta(days=kept_days[seconds])
-        if is_kept and (end - start) / length <= MAX_POINTS:
+        first, last = _aligned_outwards(start, end, length)
+        if is_kept and (last - first) / length <= MAX_POINTS:
             return length
     return STEPS[86400]
 
 
-def _aligned(at: datetime, step: timedelta) -> datetime:
+def _aligned_outwards(start: datetime, end: datetime, step: timedelta) -> tuple[datetime, datetime]:
+    """The bounds of whole steps, counted from 1970, that hold [start, end)."""
     seconds = int(step.total_seconds())
-    return datetime.fromtimestamp(int(at.timestamp()) // seconds * seconds, tz=UTC)
+    first, last = (
+        datetime.fromtimestamp(int(at.timestamp()) // seconds * seconds, tz=UTC) for at in (start, end)
+    )
+    return first, last if last == end else last + step
 
 
 def _limits_over_time(feature: Feature, kind: str, name: str, starts: list[datetime]) -> list[float | None]:
     """The limit in force at the beginning of each step."""
-    series = Series.objects.filter(feature=feature)
-    series = series.filter(component__name=name) if kind == "component" else series.filter(milestone=name)
-    pk = series.values_list("pk", flat=True).first()
-    history = limit_histories([pk]).get(pk) if pk is not None else None
-    if history is None:
-        return [None] * len(starts)
+    history = limit_history(feature.pk, kind, name)
     limits = history.at(np.array([round(at.timestamp() * 1e6) for at in starts], dtype=np.int64))
     return [None if limit != limit else float(limit) for limit in limits.tolist()]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from alerts.api import router as alerts_router
 from django.core.exceptions import RequestDataTooBig
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
+from alerts.api import router as alerts_router
 from budgets.api.features import router as features_router
 from budgets.api.measurements import router as measurements_router
 from budgets.errors import Refusal, error_document
@@ -69,6 +69,13 @@ def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
 @api.exception_handler(RequestDataTooBig)
 def _too_big(request: HttpRequest, error: RequestDataTooBig) -> HttpResponse:
     return _answer(request, error_document("body_too_large", "A body has at most 1 MiB."), 413)
+
+
+@api.exception_handler(UnreadablePostError)
+def _cut_off(request: HttpRequest, error: UnreadablePostError) -> HttpResponse:
+    return _answer(
+        request, error_document("body_cut_off", "The body broke off. Nothing was stored; try again."), 400
+    )
 
 
 @api.exception_handler(Http404)

@@ -36,7 +36,9 @@ def readyz(request: HttpRequest) -> JsonResponse:
     except (RedisError, OSError) as error:
         checks["broker"] = f"away: {type(error).__name__}"
     age = timezone.now() - sweep.finished_at if sweep else None
-    if age is None:
+    if checks["database"] != "ok":
+        checks["sweep"] = "unknown: only the database knows"
+    elif age is None:
         checks["sweep"] = "stale: no roll-up sweep has run yet; is a worker running?"
     elif age > STALE_AFTER:
         checks["sweep"] = f"stale: the last roll-up sweep finished {age.total_seconds():.0f} s ago"

@@ -134,3 +134,27 @@ def make_traffic(
         for n in range(count)
     ]
     measure(feature.team, items, now=now or max(at, minute + timedelta(minutes=1)))
+
+
+def item(feature: Feature | str, /, **overrides: Any) -> dict[str, Any]:
+    """A sound item of `measurements` that ended 10 s before NOW; a field that is overridden by ... is left out."""
+    slug = feature if isinstance(feature, str) else feature.slug
+    fields = {"feature": slug, "started_at": "2026-11-21T20:00:19.750Z", "duration_ms": 250, **overrides}
+    if "milestone" not in fields:
+        fields = {"component": "model", **fields}
+    return {name: value for name, value in fields.items() if value is not ...}
+
+
+def request_item(feature: Feature | str, /, **overrides: Any) -> dict[str, Any]:
+    """A sound item of `requests`: both milestones and two components, begun 10 s before NOW."""
+    fields = {
+        "feature": feature if isinstance(feature, str) else feature.slug,
+        "started_at": "2026-11-21T20:00:20Z",
+        "milestones": {"first_token": 1840, "complete": 6210},
+        "components": [
+            {"component": "retrieval", "offset_ms": 12, "duration_ms": 231.5},
+            {"component": "model", "offset_ms": 250, "duration_ms": 1500},
+        ],
+        **overrides,
+    }
+    return {name: value for name, value in fields.items() if value is not ...}
