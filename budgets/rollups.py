@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 import numpy as np
 from django.db import connection, transaction
@@ -60,7 +61,7 @@ def roll_up(*, now: datetime) -> RolledUp:
     """Rolls up one claim's worth of pending batches, exactly once, and says which features were touched."""
     with transaction.atomic():
         lock_shared(ROLL_UP)
-        batches = _claim()
+        batches, is_more = _claim()
         if not batches:
             return RolledUp()
         batch_ids = [batch[0] for batch in batches]
@@ -72,24 +73,21 @@ def roll_up(*, now: datetime) -> RolledUp:
                 max(batch[3] for batch in batches) + timedelta(microseconds=1),
             )
         )
-        _merge_minutes(groups)
-        mark_dirty(groups)
-        feature_ids = _note_seen(groups.series_id, now)
+        feature_ids: frozenset[int] = frozenset()
+        if len(groups):  # nothing where the raw measurements have been dropped by hand
+            _merge_minutes(groups)
+            mark_dirty(groups)
+            feature_ids = _note_seen(groups.series_id, now)
         Batch.objects.filter(pk__in=batch_ids).update(state=Batch.State.ROLLED_UP, rolled_up_at=now)
-    return RolledUp(
-        len(batches),
-        sum(batch[1] for batch in batches),
-        feature_ids,
-        len(batches) == CLAIM_BATCHES or _is_full(batches),
-    )
+    return RolledUp(len(batches), sum(batch[1] for batch in batches), feature_ids, is_more)
 
 
-def _is_full(batches: list[tuple[int, int, datetime, datetime]]) -> bool:
-    return sum(batch[1] for batch in batches) >= CLAIM_MEASUREMENTS
+# id, how many measurements, ended_from, ended_to
+_Claimed = list[tuple[int, int, datetime, datetime]]
 
 
-def _claim() -> list[tuple[int, int, datetime, datetime]]:
-    """Pending batches that no other worker holds, oldest first, up to one claim's worth."""
+def _claim() -> tuple[_Claimed, bool]:
+    """Pending batches that no other worker holds, oldest first, up to one claim's worth; whether there are more."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -99,14 +97,14 @@ def _claim() -> list[tuple[int, int, datetime, datetime]]:
             [CLAIM_BATCHES],
         )
         found = cursor.fetchall()
-    claimed: list[tuple[int, int, datetime, datetime]] = []
+    claimed: _Claimed = []
     size = 0
     for batch in found:
         if claimed and size + batch[1] > CLAIM_MEASUREMENTS:
             break
         claimed.append(batch)
         size += batch[1]
-    return claimed
+    return claimed, len(claimed) < len(found) or len(found) == CLAIM_BATCHES
 
 
 def _merge_minutes(groups: Groups) -> None:
@@ -187,43 +185,38 @@ def compact(*, now: datetime, limit: int = 5000) -> Compacted:
     return Compacted(hours, _derive("day", now, limit))
 
 
+class _Level(NamedTuple):
+    dirty: str
+    table: str
+    source: str
+    width: timedelta
+    below: str | None  # the marks that must be gone first
+
+
 LEVELS = {
-    # level: (dirty table, table, source, width, what must be clean first)
-    "hour": ("budgets_dirtyhour", "budgets_rollup_hour", "budgets_rollup_minute", HOUR, None),
-    "day": ("budgets_dirtyday", "budgets_rollup_day", "budgets_rollup_hour", DAY, "budgets_dirtyhour"),
+    "hour": _Level("budgets_dirtyhour", "budgets_rollup_hour", "budgets_rollup_minute", HOUR, None),
+    "day": _Level("budgets_dirtyday", "budgets_rollup_day", "budgets_rollup_hour", DAY, "budgets_dirtyhour"),
 }
 
 
 def _derive(level: str, now: datetime, limit: int) -> int:
-    dirty, table, source, width, below = LEVELS[level]
+    dirty, table, source, width, _ = LEVELS[level]
     derived = 0
     while True:
         with transaction.atomic():
             if not try_lock(COMPACT):
                 return derived
-            condition = (
-                f"AND NOT EXISTS (SELECT 1 FROM {below} h WHERE h.series_id = d.series_id"
-                " AND h.start >= d.start AND h.start < d.start + interval '1 day')"
-                if below
-                else ""
-            )
+            marks = _lock_marks(level, now, limit)
+            if not marks:
+                return derived
+            series_ids, starts = [mark[0] for mark in marks], [mark[1] for mark in marks]
+            bounds = min(starts), max(starts) + width
             with connection.cursor() as cursor:
-                cursor.execute(
-                    f"""
-                    SELECT series_id, start FROM {dirty} d WHERE start <= %s {condition}
-                    ORDER BY series_id, start LIMIT %s FOR UPDATE SKIP LOCKED
-                    """,
-                    [now - width, limit],
-                )
-                marks = cursor.fetchall()
-                if not marks:
-                    return derived
-                keys = [[mark[0] for mark in marks], [mark[1] for mark in marks]]
                 rows = fetch_groups(
                     f"SELECT {{columns}} FROM {source} r JOIN (SELECT series_id, start AS lower, start + %s::interval AS upper"
                     " FROM unnest(%s::int[], %s::timestamptz[]) AS k (series_id, start)) AS k USING (series_id)"
                     " WHERE r.start >= k.lower AND r.start < k.upper AND r.start >= %s AND r.start < %s",
-                    [width, *keys, min(keys[1]), max(keys[1]) + width],
+                    [width, series_ids, starts, *bounds],
                 )
                 width_us = int(width.total_seconds()) * 1_000_000
                 upsert(table, add_up(rows, rows.series_id, rows.start_us // width_us * width_us))
@@ -235,13 +228,45 @@ def _derive(level: str, now: datetime, limit: int) -> int:
                         SELECT 1 FROM {source} s WHERE s.series_id = k.series_id
                         AND s.start >= k.start AND s.start < k.start + interval '1 {level}' AND s.start >= %s AND s.start < %s)
                     """,
-                    [*keys, min(keys[1]), max(keys[1]) + width],
+                    [series_ids, starts, *bounds],
                 )
                 cursor.execute(
                     f"DELETE FROM {dirty} d USING unnest(%s::int[], %s::timestamptz[]) AS k (series_id, start)"
                     " WHERE d.series_id = k.series_id AND d.start = k.start",
-                    keys,
+                    [series_ids, starts],
                 )
         derived += len(marks)
         if len(marks) < limit:
             return derived
+
+
+def _lock_marks(level: str, now: datetime, limit: int) -> list[tuple[int, datetime]]:
+    """The series and starts of what is over, dirty and can be derived, each mark locked until the commit."""
+    dirty, _, _, width, below = LEVELS[level]
+    is_clean_below = (
+        f"NOT EXISTS (SELECT 1 FROM {below} b WHERE b.series_id = d.series_id"
+        " AND b.start >= d.start AND b.start < d.start + interval '1 day')"
+        if below
+        else "true"
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            SELECT series_id, start FROM {dirty} d WHERE start <= %s AND {is_clean_below}
+            ORDER BY series_id, start LIMIT %s FOR UPDATE SKIP LOCKED
+            """,
+            [now - width, limit],
+        )
+        marks = cursor.fetchall()
+        if marks and below:
+            # Between that statement's look at the hours and its lock on a day, a roll-up may have marked both and
+            # committed. Who comes later waits for the lock, so a second look is the last that is needed.
+            cursor.execute(
+                f"""
+                SELECT series_id, start FROM unnest(%s::int[], %s::timestamptz[]) AS d (series_id, start)
+                WHERE {is_clean_below} ORDER BY series_id, start
+                """,
+                [[mark[0] for mark in marks], [mark[1] for mark in marks]],
+            )
+            marks = cursor.fetchall()
+    return list(marks)

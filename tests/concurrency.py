@@ -1,9 +1,9 @@
-"""What tests of races need: verbs run in threads with connections of their own, and a view of who waits for whom."""
+"""What tests of races need: verbs in threads with connections of their own, and locks that stop them midway."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -12,19 +12,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from tests.children import eventually
 
-
-@contextlib.contextmanager
-def in_thread(verb: Callable[..., Any], /, *args: Any, **named: Any) -> Iterator[Future[Any]]:
-    """Runs a verb beside the block; its connection is closed and its outcome is awaited at the end."""
-
-    def run() -> Any:
-        try:
-            return verb(*args, **named)
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(1) as pool:
-        yield pool.submit(run)
+Start = Callable[[Callable[[], Any]], "Future[Any]"]
 
 
 @contextlib.contextmanager
@@ -38,24 +26,41 @@ def other_connection() -> Iterator[BaseDatabaseWrapper]:
 
 
 @contextlib.contextmanager
-def held(query: str, parameters: list[Any] | None = None) -> Iterator[None]:
-    """Holds the locks that a query takes, in a transaction of another connection, until the end of the block."""
-    with other_connection() as other:
+def held(query: str, parameters: Sequence[Any] = ()) -> Iterator[Start]:
+    """Holds the locks that a query takes until the end of the block, in another connection.
+
+    Gives what starts a verb in a thread. The locks are let go at the end of the block, and then the verbs end
+    before the test goes on, also where it failed.
+    """
+    with ThreadPoolExecutor(8) as pool, other_connection() as other:
         other.set_autocommit(False)
         with other.cursor() as cursor:
             cursor.execute(query, parameters)
-            yield
+        yield lambda verb: pool.submit(_with_own_connection, verb)
         other.rollback()
 
 
-def waits_for_lock(*words: str) -> bool:
-    """Whether in time a statement that holds these words waits for a lock in the test's database."""
+def at_once(*verbs: Callable[[], Any]) -> list[Any]:
+    """Runs verbs side by side and gives what they return."""
+    with ThreadPoolExecutor(len(verbs)) as pool:
+        return list(pool.map(_with_own_connection, verbs))
+
+
+def _with_own_connection(verb: Callable[[], Any]) -> Any:
+    try:
+        return verb()
+    finally:
+        connections.close_all()
+
+
+def is_waiting(*words: str, count: int = 1) -> bool:
+    """Whether in time so many statements that hold these words wait for a lock in the test's database."""
     with other_connection() as other, other.cursor() as cursor:
 
-        def is_waiting() -> bool:
+        def are_enough() -> bool:
             cursor.execute(
                 "SELECT query FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
             )
-            return any(all(word in query for word in words) for (query,) in cursor.fetchall())
+            return sum(all(word in query for word in words) for (query,) in cursor.fetchall()) >= count
 
-        return eventually(is_waiting)
+        return eventually(are_enough)
