@@ -1,4 +1,4 @@
-"""What every test may rely on: a folder for static files, and pages whose static files need no collecting."""
+"""What every test may rely on, and what a process keeps between requests, forgotten between tests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 from django.conf import settings as django_settings
 from pytest_django import Settings
+
+from budgets import doorbell, ingest, series
+from tests.api import Api
+from tests.factories import make_key, make_team
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -22,3 +26,18 @@ def plain_static_files(settings: Settings) -> None:
         **settings.STORAGES,
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
+
+
+@pytest.fixture(autouse=True)
+def _forget_what_a_process_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test starts as a fresh process does: no known series, no counted backlog, no silenced doorbell."""
+    series._known.clear()
+    ingest._backlogs.clear()
+    monkeypatch.setattr(doorbell, "_silent_until", 0.0)
+
+
+@pytest.fixture
+def api(db: None) -> Api:
+    """The HTTP API for a team of its own, with a key of every scope."""
+    team = make_team()
+    return Api(team, make_key(team)[1])
