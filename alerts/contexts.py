@@ -1,0 +1,312 @@
+"""What the regions of the incident pages show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.core.paginator import Page, Paginator
+from django.db.models import Case, Count, IntegerField, Value, When
+from django.urls import reverse
+
+from alerts.models import Incident, IncidentEvent, Notification
+from alerts.summaries import ending
+from budgets import charts, formats
+from budgets.contexts.parts import ChartPlace, milestone_name
+from budgets.models import Feature, User
+
+PAGE_SIZE: Final = 25
+# How much of the time before and after an incident its chart shows.
+BEFORE: Final = timedelta(hours=1)
+AFTER: Final = timedelta(minutes=15)
+
+Kind = IncidentEvent.Kind
+
+
+# Lists
+
+
+@dataclass(frozen=True)
+class IncidentLine:
+    """An incident in a list."""
+
+    incident: Incident
+    url: str
+    target: str
+    until: datetime
+
+
+def lines_of(incidents: Iterable[Incident], now: datetime) -> list[IncidentLine]:
+    """Reads the incidents' features and components."""
+    return [
+        IncidentLine(
+            incident, incident.get_absolute_url(), target_name(incident), incident.resolved_at or now
+        )
+        for incident in incidents
+    ]
+
+
+def target_name(incident: Incident) -> str:
+    """What an incident is about: "First token", or the name of a component."""
+    return incident.component.name if incident.component else milestone_name(str(incident.milestone))
+
+
+@dataclass(frozen=True)
+class IncidentList:
+    """One page of the incidents that a person sees, and the filters over them."""
+
+    page: Page[Incident]
+    lines: list[IncidentLine]
+    states: list[tuple[str, str, int]]
+    chosen_state: str
+    features: Sequence[Feature]
+    chosen_feature: Feature | None
+    total: int
+    as_of: datetime
+
+    @property
+    def is_filtered(self) -> bool:
+        return bool(self.chosen_state or self.chosen_feature)
+
+    @property
+    def unresolved(self) -> int:
+        return sum(
+            number
+            for state, _, number in self.states
+            if state in (Incident.State.OPEN, Incident.State.ACKNOWLEDGED)
+        )
+
+    @property
+    def title(self) -> str:
+        return (
+            f"✕ {self.unresolved} incidents – Latency Dashboard"
+            if self.unresolved
+            else "Incidents – Latency Dashboard"
+        )
+
+    @property
+    def sentence(self) -> str:
+        if not self.total:
+            return "No incident yet"
+        open_count = next(number for state, _, number in self.states if state == Incident.State.OPEN)
+        if open_count:
+            return f"{open_count} {'incident is' if open_count == 1 else 'incidents are'} open"
+        if self.unresolved:
+            return f"{self.unresolved} {'incident is' if self.unresolved == 1 else 'incidents are'} being looked at"
+        return "All clear: every incident is resolved"
+
+
+def incident_list(user: User, *, state: str, feature: str, page: str | None, now: datetime) -> IncidentList:
+    """The incidents a person may see, unresolved ones first, then the newest."""
+    features = list(Feature.objects.visible_to(user).order_by("name"))
+    chosen_feature = next((each for each in features if each.slug == feature), None)
+    visible = Incident.objects.visible_to(user)
+    total = visible.count()
+    of_feature = visible if not feature else visible.filter(feature__slug=feature)
+    numbers = dict(of_feature.order_by().values_list("state").annotate(number=Count("pk")))
+    chosen_state = state if state in Incident.State.values else ""
+    found = of_feature if not chosen_state else of_feature.filter(state=chosen_state)
+    is_resolved = Case(
+        When(state=Incident.State.RESOLVED, then=Value(1)), default=Value(0), output_field=IntegerField()
+    )
+    ordered = found.select_related("feature", "component").order_by(is_resolved, "-opened_at", "-id")
+    shown = Paginator(ordered, PAGE_SIZE).get_page(page)
+    return IncidentList(
+        page=shown,
+        lines=lines_of(shown, now),
+        states=[(str(s), str(s.label), numbers.get(str(s), 0)) for s in Incident.State],
+        chosen_state=chosen_state,
+        features=features,
+        chosen_feature=chosen_feature,
+        total=total,
+        as_of=now,
+    )
+
+
+# One incident
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something known; `at` is an instant that stands before the text."""
+
+    label: str
+    text: str = ""
+    at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One event, told."""
+
+    mark: str
+    text: str
+    at: datetime
+    note: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class IncidentPage:
+    incident: Incident
+    as_of: datetime
+    title: str
+    target: str
+    verdict_state: str
+    can_edit: bool
+    is_unresolved: bool
+    feature_url: str
+    facts: list[Fact]
+    cause: str
+    log: list[LogEntry]
+    deliveries: Sequence[Notification]
+    charts: list[ChartPlace] = field(default_factory=list)
+
+
+def incident_page(incident: Incident, *, can_edit: bool, now: datetime) -> IncidentPage:
+    """Everything about one incident. Reads its feature, team, component, events, notifications and attempts."""
+    is_unresolved = incident.state != Incident.State.RESOLVED
+    target = target_name(incident)
+    icon = {"open": "✕ ", "acknowledged": "▲ "}.get(incident.state, "")
+    query = f"?milestone={incident.milestone}" if incident.milestone else ""
+    return IncidentPage(
+        incident=incident,
+        as_of=now,
+        title=f"{icon}{incident.feature.name}, {target} – incident {incident.pk}",
+        target=target,
+        verdict_state={"open": "breached", "acknowledged": "at_risk"}.get(incident.state, "ok"),
+        can_edit=can_edit,
+        is_unresolved=is_unresolved,
+        feature_url=f"{incident.feature.get_absolute_url()}{query}",
+        facts=_facts(incident, now),
+        cause=_cause(incident),
+        log=[_entry(event, incident) for event in incident.events.all()],
+        deliveries=list(
+            incident.notifications.select_related("channel").prefetch_related("attempts").order_by("id")
+        ),
+        charts=_chart_places(incident, target),
+    )
+
+
+def chart_target(incident: Incident, name: str) -> tuple[str, str] | None:
+    """The series target of one of the incident's charts, and its name in words; None where it has no such chart."""
+    if name == "latency":
+        if incident.component:
+            return f"component:{incident.component.name}", incident.component.name
+        return f"milestone:{incident.milestone}", milestone_name(str(incident.milestone))
+    if name == "cause" and incident.milestone and incident.cause:
+        component = str(incident.cause["component"])
+        return f"component:{component}", component
+    return None
+
+
+def chart_range(incident: Incident, now: datetime) -> tuple[datetime, datetime]:
+    """From an hour before it opened to a quarter of an hour after its end, or to now."""
+    end = now if incident.resolved_at is None else min(now, incident.resolved_at + AFTER)
+    minute = end.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    return incident.opened_at.replace(second=0, microsecond=0) - BEFORE, minute
+
+
+def chart_markers(incident: Incident) -> list[charts.Marker]:
+    steps = [
+        (incident.opened_at, "opened", "var(--breached)"),
+        (incident.acknowledged_at, "acknowledged", "var(--at-risk)"),
+        (incident.resolved_at, "resolved", "var(--ok)"),
+    ]
+    return [charts.Marker(at, text, color) for at, text, color in steps if at is not None]
+
+
+def _facts(incident: Incident, now: datetime) -> list[Fact]:
+    lasted = formats.lasting(((incident.resolved_at or now) - incident.opened_at).total_seconds())
+    facts = [
+        Fact("Since", at=incident.opened_at),
+        Fact("Lasted" if incident.resolved_at else "Lasting", lasted),
+        Fact("Severity", str(incident.get_severity_display())),
+        Fact("Rule", incident.rule.replace("_", " ")),
+    ]
+    if incident.burn_rate is not None:
+        facts.append(Fact("Burn rate", f"{formats.burn_rate(incident.burn_rate)}, where 1× is sustainable"))
+    facts.append(Fact("Environment", incident.environment))
+    if incident.acknowledged_at:
+        facts.append(Fact(f"Acknowledged by {incident.acknowledged_by}", at=incident.acknowledged_at))
+    if incident.resolved_at:
+        facts.append(Fact(ending(incident), at=incident.resolved_at))
+    return facts
+
+
+def _cause(incident: Incident) -> str:
+    """The component that is to blame, with figures."""
+    if not incident.cause:
+        return ""
+    return _cause_words(incident.cause)
+
+
+def _cause_words(cause: dict[str, Any]) -> str:
+    allocated_ms, observed_ms = float(cause["allocated_ms"]), float(cause["observed_ms"])
+    excess = formats.duration(observed_ms - allocated_ms)
+    return (
+        f"{cause['component']}: p99 {formats.duration(observed_ms, near=allocated_ms)} against its allocation of "
+        f"{formats.limit(allocated_ms)}, {excess} over"
+    )
+
+
+def _entry(event: IncidentEvent, incident: Incident) -> LogEntry:
+    details = event.details
+    by = f" by {event.actor}" if event.actor else ""
+    mark, text, url = "•", str(event.get_kind_display()), ""
+    match event.kind:
+        case Kind.OPENED:
+            mark, text = (
+                "✕",
+                f"Opened as a {details.get('severity', incident.severity)}: {_listed(details.get('evidence', []))}",
+            )
+        case Kind.EVIDENCE:
+            parts = [("Began", details.get("joined", [])), ("Ended", details.get("left", []))]
+            mark, text = "+", ". ".join(f"{word}: {_listed(names)}" for word, names in parts if names)
+        case Kind.SEVERITY_RAISED:
+            mark, text = "✕", f"Raised to a {details.get('severity', 'page')}"
+        case Kind.CAUSE_CHANGED:
+            cause = details.get("cause")
+            text = (
+                f"Cause: {_cause_words(cause)}" if cause else "No component is known to be the cause any more"
+            )
+        case Kind.ACKNOWLEDGED:
+            mark, text = "▲", f"Acknowledged{by}"
+        case Kind.RESOLVED:
+            mark, text = "✓", ending(incident)
+        case Kind.MERGED:
+            into = details.get("into")
+            mark, text, url = (
+                "→",
+                f"Merged into incident {into}, whose milestone it holds up",
+                reverse("incident", args=[into]),
+            )
+    return LogEntry(mark=mark, text=text, at=event.at, note=event.note, url=url)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(name.replace("_", " ") for name in names) or "a rule"
+
+
+def _chart_places(incident: Incident, target: str) -> list[ChartPlace]:
+    places = []
+    for name, size in (("latency", "large"), ("cause", "small")):
+        found = chart_target(incident, name)
+        if found is None:
+            continue
+        address = {"pk": incident.pk, "name": name}
+        title = found[1] if name == "latency" else f"{found[1]}, the cause"
+        places.append(
+            ChartPlace(
+                name=f"incident-{incident.pk}-{name}",
+                title=title,
+                label=f"Percentiles of {found[1]} around the incident",
+                url=reverse("incident-chart", kwargs=address | {"form": "json"}),
+                csv_url=reverse("incident-chart", kwargs=address | {"form": "csv"}),
+                height=charts.HEIGHT_PX[size],
+                size=size,  # type: ignore[arg-type]
+            )
+        )
+    return places

@@ -1,0 +1,63 @@
+"""Incidents on pages of other apps: templates may show them, although budgets never imports alerts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.template import Context
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from alerts.contexts import lines_of
+from alerts.models import Incident
+from budgets.models import Feature
+
+register = template.Library()
+
+SHOWN = 8
+
+
+@register.simple_tag(takes_context=True)
+def incident_badge(context: Context) -> SafeString | str:
+    """How many incidents of the visitor's teams are not resolved; nothing where none is."""
+    number = Incident.objects.visible_to(context["request"].user).unresolved().count()
+    if not number:
+        return ""
+    return format_html(
+        '<span class="badge">{}<span class="visually-hidden"> unresolved</span></span>', number
+    )
+
+
+@register.inclusion_tag("alerts/open_incidents.html", takes_context=True)
+def open_incidents(context: Context, environment: str, as_of: datetime) -> dict[str, Any]:
+    """The unresolved incidents of an environment that the visitor may see."""
+    found = Incident.objects.visible_to(context["request"].user).unresolved().filter(environment=environment)
+    rows = list(found.select_related("feature", "component").order_by("state", "-opened_at")[: SHOWN + 1])
+    # "acknowledged" sorts before "open"; what nobody has looked at yet comes first.
+    rows.sort(key=lambda incident: incident.state != Incident.State.OPEN)
+    return {
+        "lines": lines_of(rows[:SHOWN], as_of),
+        "has_more": len(rows) > SHOWN,
+        "as_of": as_of,
+        "is_partial": context.get("is_partial", False),
+    }
+
+
+@register.inclusion_tag("alerts/feature_incidents.html", takes_context=True)
+def feature_incidents(
+    context: Context, feature: Feature, environment: str, as_of: datetime
+) -> dict[str, Any]:
+    """The latest incidents of a feature in an environment, newest first."""
+    found = Incident.objects.filter(feature=feature, environment=environment).select_related(
+        "feature", "component"
+    )
+    rows = list(found.order_by("-opened_at", "-id")[: SHOWN + 1])
+    return {
+        "feature": feature,
+        "lines": lines_of(rows[:SHOWN], as_of),
+        "has_more": len(rows) > SHOWN,
+        "as_of": as_of,
+        "is_partial": context.get("is_partial", False),
+    }

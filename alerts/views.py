@@ -1,0 +1,144 @@
+"""Pages about incidents: the list, one incident, and what a person does with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, redirect
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from alerts import contexts, incidents
+from alerts.forms import NoteForm
+from alerts.models import Incident
+from budgets import charts
+from budgets.contexts.frame import Frame
+from budgets.errors import Refusal
+from budgets.models import Membership
+from budgets.pages import PageRequest, answer_chart, answer_page
+from budgets.status import get_timeseries
+
+
+@login_required
+@require_safe
+def incident_list(request: PageRequest) -> HttpResponse:
+    """The incidents of the person's teams, filtered by the URL."""
+    now = timezone.now()
+    found = contexts.incident_list(
+        request.user,
+        state=request.GET.get("state", ""),
+        feature=request.GET.get("feature", ""),
+        page=request.GET.get("page"),
+        now=now,
+    )
+    return answer_page(
+        request,
+        page="alerts/incidents.html",
+        parts="alerts/incidents_parts.html",
+        context={
+            "list": found,
+            "frame": Frame(as_of=now),
+            "section": "incidents",
+            "crumbs": [("Incidents", "")],
+        },
+    )
+
+
+@login_required
+@require_safe
+def incident(request: PageRequest, pk: int) -> HttpResponse:
+    """One incident: what, how bad, since when, why, and what was done."""
+    now = timezone.now()
+    found = _visible_incident(request, pk)
+    page = contexts.incident_page(found, can_edit=_can_edit(request, found), now=now)
+    return answer_page(
+        request,
+        page="alerts/incident.html",
+        parts="alerts/incident_parts.html",
+        context={
+            "page": page,
+            "note_form": NoteForm(),
+            # A refresh leaves the form alone, and the note in it, while the incident is where it was.
+            "has_moved": request.GET.get("seen", "") != found.state,
+            "frame": Frame(as_of=now, is_live=page.is_unresolved),
+            "section": "incidents",
+            "crumbs": [("Incidents", "/incidents/"), (f"Incident {found.pk}", "")],
+        },
+    )
+
+
+@login_required
+@require_safe
+def incident_chart(request: PageRequest, pk: int, name: str, form: str) -> HttpResponse:
+    """Percentiles of what the incident is about, or of its cause, around it."""
+    now = timezone.now()
+    found = _visible_incident(request, pk)
+    target = contexts.chart_target(found, name)
+    if target is None:
+        raise Http404(f"incident {pk} has no chart {name!r}")
+    start, end = contexts.chart_range(found, now)
+    try:
+        series = get_timeseries(
+            found.feature, target=target[0], environment=found.environment, start=start, end=end, now=now
+        )
+    except Refusal as refusal:
+        return JsonResponse(refusal.document(), status=refusal.status)
+    chart = charts.percentile_lines(
+        series,
+        subject=target[1],
+        limit_word="latency budget" if target[0].startswith("milestone:") else "allocation",
+        markers=contexts.chart_markers(found),
+        size="large" if name == "latency" else "small",
+    )
+    return answer_chart(request, chart, form=form, name=f"incident-{pk}-{name}")
+
+
+@login_required
+@require_POST
+def acknowledge(request: PageRequest, pk: int) -> HttpResponse:
+    return _act(
+        request, pk, incidents.acknowledge, "Acknowledged. Reminders stop; the error budget goes on burning."
+    )
+
+
+@login_required
+@require_POST
+def resolve(request: PageRequest, pk: int) -> HttpResponse:
+    return _act(
+        request, pk, incidents.resolve, "Resolved. It opens again only after its rules have been quiet once."
+    )
+
+
+def _act(request: PageRequest, pk: int, verb: Callable[..., Incident], done: str) -> HttpResponse:
+    found = _visible_incident(request, pk)
+    if not _can_edit(request, found):
+        raise PermissionDenied(
+            f"Only editors and administrators of team {found.feature.team.name} act on its incidents."
+        )
+    form = NoteForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, f"Nothing was changed. {form.errors['note'].as_text().removeprefix('* ')}")
+        return redirect("incident", pk=pk)
+    before = found.state
+    after = verb(incident_id=pk, actor=request.user.email, note=form.cleaned_data["note"], now=timezone.now())
+    if after.state == before or (before == Incident.State.RESOLVED):
+        messages.info(request, f"Nothing was changed: it is already {after.get_state_display().lower()}.")
+    else:
+        messages.success(request, done)
+    return redirect("incident", pk=pk)
+
+
+def _visible_incident(request: PageRequest, pk: int) -> Incident:
+    visible = Incident.objects.visible_to(request.user)
+    return get_object_or_404(visible.select_related("feature__team", "component", "merged_into"), pk=pk)
+
+
+def _can_edit(request: PageRequest, found: Incident) -> bool:
+    if request.user.is_superuser:
+        return True
+    membership = Membership.objects.filter(user=request.user, team=found.feature.team_id).first()
+    return membership is not None and membership.can_edit

@@ -1,0 +1,203 @@
+"""The administration of teams, promises and keys. What is measured is shown and never edited here.
+
+Models with a composite key (measurements, spans, rollups, dirty marks) cannot be registered.
+"""
+
+# Django's admin classes are generic to the type checker alone: at run time they take no arguments.
+# mypy: disable-error-code="type-arg"
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
+from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
+from django.http import HttpRequest
+
+from budgets.models import (
+    Allocation,
+    Batch,
+    Component,
+    Feature,
+    IngestKey,
+    LatencyBudget,
+    Membership,
+    Series,
+    Sweep,
+    Team,
+    User,
+)
+
+admin.site.site_header = "Latency Dashboard administration"
+admin.site.site_title = "Latency Dashboard"
+admin.site.index_title = "Administration"
+
+
+class ReadOnly:
+    """Shows rows that only the product itself writes."""
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class _PersonCreationForm(AdminUserCreationForm):
+    class Meta:
+        model = User
+        fields = ("email",)
+        field_classes: dict[str, Any] = {}  # Django's own names a field that this model has not
+
+
+class _PersonForm(UserChangeForm):
+    class Meta:
+        model = User
+        fields = "__all__"
+        field_classes: dict[str, Any] = {}  # Django's own names a field that this model has not
+
+
+class MembershipInline(admin.TabularInline):
+    model = Membership
+    extra = 0
+    autocomplete_fields = ["team", "user"]
+
+
+@admin.register(User)
+class UserAdmin(DjangoUserAdmin):
+    form = _PersonForm
+    add_form = _PersonCreationForm
+    inlines = [MembershipInline]
+    ordering = ["email"]
+    list_display = ["email", "first_name", "last_name", "is_active", "is_staff", "last_login"]
+    list_filter = ["is_active", "is_staff", "is_superuser"]
+    search_fields = ["email", "first_name", "last_name"]
+    fieldsets = [
+        (None, {"fields": ["email", "password", "first_name", "last_name"]}),
+        ("Permissions", {"fields": ["is_active", "is_staff", "is_superuser", "groups", "user_permissions"]}),
+        ("Dates", {"fields": ["last_login", "date_joined"]}),
+    ]
+    add_fieldsets = [(None, {"fields": ["email", "usable_password", "password1", "password2"]})]
+
+
+@admin.register(Team)
+class TeamAdmin(admin.ModelAdmin):
+    inlines = [MembershipInline]
+    list_display = ["name", "slug", "created_at"]
+    search_fields = ["name", "slug"]
+
+
+class ComponentInline(ReadOnly, admin.TabularInline):
+    model = Component
+    fields = ["name", "state", "position"]
+
+
+class LatencyBudgetInline(ReadOnly, admin.TabularInline):
+    model = LatencyBudget
+    fields = ["milestone", "version", "budget_ms", "objective", "window_days", "effective_from", "created_by"]
+    show_change_link = True
+
+
+@admin.register(Feature)
+class FeatureAdmin(admin.ModelAdmin):
+    """Facts about a feature. Its components and versions come by a declaration, which judges them."""
+
+    inlines = [ComponentInline, LatencyBudgetInline]
+    list_display = ["name", "slug", "team", "kind", "created_at", "archived_at"]
+    list_filter = ["kind", "team"]
+    list_select_related = ["team"]
+    search_fields = ["name", "slug"]
+    readonly_fields = ["slug", "team", "created_at"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class AllocationInline(ReadOnly, admin.TabularInline):
+    model = Allocation
+    fields = ["component", "allocated_ms"]
+
+
+@admin.register(LatencyBudget)
+class LatencyBudgetAdmin(ReadOnly, admin.ModelAdmin):
+    """A version is never edited: a change is a new version, which a declaration adds."""
+
+    inlines = [AllocationInline]
+    list_display = [
+        "feature",
+        "milestone",
+        "version",
+        "budget_ms",
+        "objective",
+        "window_days",
+        "effective_from",
+        "created_by",
+    ]
+    list_filter = ["milestone", "window_days"]
+    list_select_related = ["feature"]
+    search_fields = ["feature__slug", "feature__name", "note", "created_by"]
+    ordering = ["-effective_from"]
+
+
+@admin.register(IngestKey)
+class IngestKeyAdmin(admin.ModelAdmin):
+    """Keys are made by `manage.py create_key`, which shows the secret once; here they expire or are revoked."""
+
+    list_display = [
+        "name",
+        "prefix",
+        "team",
+        "scopes",
+        "created_at",
+        "expires_at",
+        "revoked_at",
+        "last_used_at",
+    ]
+    list_filter = ["team"]
+    list_select_related = ["team"]
+    search_fields = ["name", "prefix", "team__slug"]
+    fields = ["team", "name", "prefix", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at"]
+    readonly_fields = ["team", "prefix", "scopes", "created_at", "last_used_at"]
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+
+@admin.register(Batch)
+class BatchAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = [
+        "id",
+        "team",
+        "key",
+        "state",
+        "measurement_count",
+        "received_at",
+        "rolled_up_at",
+        "ended_from",
+        "ended_to",
+    ]
+    list_filter = ["state", "team"]
+    list_select_related = ["team", "key"]
+    search_fields = ["idempotency_key"]
+    ordering = ["-id"]
+    show_full_result_count = False
+
+
+@admin.register(Series)
+class SeriesAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["id", "feature", "milestone", "component", "environment", "release", "last_seen_on"]
+    list_filter = ["milestone", "environment"]
+    list_select_related = ["feature", "component"]
+    search_fields = ["feature__slug", "component__name", "environment", "release"]
+
+
+@admin.register(Sweep)
+class SweepAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["name", "finished_at"]

@@ -1,0 +1,476 @@
+"""The page of a feature: verdict, figures, components, burn rates, versions, and where its charts stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.urls import reverse
+
+from budgets import charts, formats
+from budgets.burn_rates import (
+    State,
+    Tier,
+    WindowBounds,
+    error_budget_ratio,
+    objective_window,
+    tiers_for,
+    window_bounds,
+)
+from budgets.errors import Refusal
+from budgets.limits import budgets_in_force
+from budgets.models import Feature, LatencyBudget, Milestone
+from budgets.status import DEFAULT_WINDOW_DAYS, WINDOWS, ComponentStatus, FeatureStatus
+from budgets.tiles import Counts, Percentiles
+
+from .frame import with_query
+from .parts import (
+    BAD,
+    FEW,
+    Bullet,
+    ChartPlace,
+    bullet,
+    milestone_name,
+    over_ratio,
+    plural,
+    worst_component,
+    worst_state,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The page in two sentences."""
+
+    state: str
+    lead: str
+    more: str = ""
+
+
+@dataclass(frozen=True)
+class Tile:
+    label: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Tab:
+    milestone: str
+    name: str
+    state: str
+
+
+@dataclass(frozen=True)
+class ComponentRow:
+    """A component's numbers over the range that is shown."""
+
+    component: str
+    state: str
+    allocated_ms: float | None
+    percentiles_ms: Percentiles
+    counts: Counts
+    over_ratio: float | None
+    is_few: bool
+
+
+@dataclass(frozen=True)
+class TierWindow:
+    name: str
+    rate: float | None
+    bullet: Bullet
+
+
+@dataclass(frozen=True)
+class TierRow:
+    """A burn-rate tier with its two windows."""
+
+    severity_word: str
+    windows: list[TierWindow]
+    factor: float
+    change_note: str
+    state: str
+    state_word: str
+
+
+@dataclass(frozen=True)
+class VersionRow:
+    version: int
+    effective_from: datetime
+    budget_ms: Decimal | None
+    objective: Decimal | None
+    window_days: int | None
+    allocations: list[tuple[str, Decimal]]
+    note: str
+    created_by: str
+    created_at: datetime
+    is_in_force: bool
+    is_ahead: bool
+
+
+@dataclass(frozen=True)
+class FeaturePage:
+    """Everything the feature page shows but the charts' figures, which it fetches."""
+
+    feature: Feature
+    environment: str
+    as_of: datetime
+    title: str = ""
+    milestone: str = ""
+    status: FeatureStatus | None = None
+    tabs: list[Tab] = field(default_factory=list)
+    verdict: Verdict | None = None
+    needs_attention: bool = False
+    tiles: list[Tile] = field(default_factory=list)
+    range_words: str = ""
+    window_words: str = ""
+    window_words_plain: str = ""
+    allowed_ratio: float | None = None
+    allowed_words: str = ""
+    components: list[ComponentRow] = field(default_factory=list)
+    component_unit: str = "ms"
+    tiers: list[TierRow] = field(default_factory=list)
+    tier_notes: list[str] = field(default_factory=list)
+    versions: list[VersionRow] = field(default_factory=list)
+    allocation_chart: ChartPlace | None = None
+    milestone_chart: ChartPlace | None = None
+    component_charts: list[ChartPlace] = field(default_factory=list)
+    burn_down_chart: ChartPlace | None = None
+
+
+def chosen_milestone(statuses: dict[str, FeatureStatus], asked: str | None) -> str | None:
+    """The milestone that the URL names, else the first that the feature has; None where it has none."""
+    if asked in statuses:
+        return asked
+    return next((m for m in Milestone.values if m in statuses), None)
+
+
+def feature_page(
+    feature: Feature,
+    statuses: dict[str, FeatureStatus],
+    status: FeatureStatus | None,
+    *,
+    environment: str,
+    window: str | None,
+    now: datetime,
+) -> FeaturePage:
+    """The page of a feature: `statuses` of all its milestones, and `status` of the one that is shown."""
+    if status is None:
+        return FeaturePage(
+            feature=feature, environment=environment, as_of=now, title=f"{feature.name} – Latency Dashboard"
+        )
+    budget = status.latency_budget
+    states = {milestone: each.state for milestone, each in statuses.items()} | {
+        status.milestone: status.state
+    }
+    overall = worst_state(states.values())
+    icon = {State.BREACHED: "✕ ", State.AT_RISK: "▲ "}.get(overall, "")
+    tiers = _tier_rows(status)
+    return FeaturePage(
+        feature=feature,
+        environment=environment,
+        as_of=now,
+        title=f"{icon}{feature.name} – Latency Dashboard",
+        milestone=status.milestone,
+        status=status,
+        tabs=[Tab(m, milestone_name(m), str(states[m])) for m in Milestone.values if m in states],
+        verdict=feature_verdict(status, window),
+        needs_attention=overall in BAD,
+        tiles=_tiles(status, window),
+        range_words=range_words(status, window),
+        window_words=_bounds_words(status.window_start, status.window_end),
+        window_words_plain=f"{budget.window_days} days" if budget else "",
+        allowed_ratio=error_budget_ratio(budget.objective) if budget else None,
+        allowed_words=formats.objective(1 - budget.objective) if budget else "",
+        components=[_component_row(c) for c in status.components],
+        component_unit=formats.column_unit(
+            v for c in status.components for v in (c.allocated_ms, c.percentiles_ms.p99)
+        ),
+        tiers=[row for row, _ in tiers],
+        tier_notes=[
+            f"The threshold of {tier.long} was {tier.change_note}." for _, tier in tiers if tier.change_note
+        ],
+        versions=_version_rows(feature, status.milestone, budget.version if budget else None, now),
+        **_chart_places(feature, status, window),
+    )
+
+
+def range_words(status: FeatureStatus, window: str | None) -> str:
+    """The range of percentiles and components: "last 1 hour"."""
+    if window:
+        return formats.last(window)
+    days = status.latency_budget.window_days if status.latency_budget else 28
+    return f"last {days} days"
+
+
+def feature_verdict(status: FeatureStatus, window: str | None) -> Verdict:
+    """Whether the milestone keeps its promise, and which component is to blame if one is."""
+    name = milestone_name(status.milestone)
+    budget, counts = status.latency_budget, status.counts
+    if budget is None:
+        measured = f"{formats.count(counts.total)} measured" if counts.total else "nothing measured"
+        return Verdict(
+            "no_data",
+            f"{name} has no latency budget in force, {measured} in the {range_words(status, window)}.",
+        )
+    promise = f"{formats.objective(budget.objective)} within {formats.limit(budget.budget_ms)} over {budget.window_days} days"
+    if not counts.judged:
+        return Verdict(
+            "no_data",
+            f"Nothing was measured for {name.lower()} in the last {budget.window_days} days. Promised: {promise}.",
+        )
+    achieved = (
+        f"{formats.percent(counts.sli_ratio, near=budget.objective, decimals=2)} of {formats.count(counts.judged)} "
+        f"{plural('request', counts.judged)} were in time"
+    )
+    burning = _fastest_burn(status)
+    lead = {
+        State.BREACHED: f"{name} has overspent its error budget. {achieved}, promised are {promise}.",
+        State.AT_RISK: f"{name} may break its promise{burning}. {achieved}, promised are {promise}.",
+        State.OK: f"{name} keeps its promise. {achieved}, promised are {promise}.",
+    }.get(status.state, f"{achieved}.")
+    return Verdict(str(status.state), lead, _component_sentence(status, window))
+
+
+def _fastest_burn(status: FeatureStatus) -> str:
+    budget, rates = status.latency_budget, {b.window: b.burn_rate for b in status.burn_rates or []}
+    assert budget is not None
+    for tier in tiers_for(budget.objective, budget.window_days):
+        if _is_over(tier, rates):
+            rate = formats.burn_rate(rates[tier.long], near=tier.factor)
+            return f": over the {formats.last(tier.long)} its error budget burned {rate} too fast"
+    remaining = status.error_budget.remaining_ratio if status.error_budget else None
+    return f": {formats.percent(remaining)} of its error budget is left" if remaining is not None else ""
+
+
+def _component_sentence(status: FeatureStatus, window: str | None) -> str:
+    worst = worst_component(status.components)
+    within = f"in the {range_words(status, window)}"
+    if worst is not None and worst.allocated_ms is not None:
+        p99 = worst.percentiles_ms.p99
+        share = formats.percent(over_ratio(worst))
+        return (
+            f"Worst component: {worst.component}, p99 {formats.duration(p99, near=worst.allocated_ms)} against its "
+            f"allocation of {formats.limit(worst.allocated_ms)}; {share} of its calls were over {within}."
+        )
+    if any(c.allocated_ms is not None and c.counts.judged for c in status.components):
+        return f"No component is over its allocation {within}."
+    return ""
+
+
+def _tiles(status: FeatureStatus, window: str | None) -> list[Tile]:
+    budget, counts, error_budget = status.latency_budget, status.counts, status.error_budget
+    p = status.percentiles_ms
+    tiles = []
+    limit_ms = budget.budget_ms if budget else None
+    if budget and error_budget:
+        tiles = [
+            Tile(
+                "Objective",
+                formats.objective(budget.objective),
+                f"within {formats.limit(budget.budget_ms)}, over {budget.window_days} days",
+            ),
+            Tile(
+                "Achieved",
+                formats.percent(counts.sli_ratio, near=budget.objective, decimals=2),
+                f"{formats.count(counts.good)} good of {formats.count(counts.judged)}"
+                if counts.judged
+                else "nothing was judged",
+            ),
+            Tile("Error budget left", formats.percent(error_budget.remaining_ratio), _left_words(status)),
+        ]
+    few = f", from {counts.total} {plural('request', counts.total)} only" if 0 < counts.total < FEW else ""
+    others = f"p50 {formats.duration(p.p50, near=limit_ms)}, p95 {formats.duration(p.p95, near=limit_ms)}"
+    tiles.append(
+        Tile(
+            f"p99, {range_words(status, window)}",
+            formats.duration(p.p99, near=limit_ms),
+            f"{others}{few}" if p.p99 is not None else "nothing was measured",
+        )
+    )
+    return tiles
+
+
+def _left_words(status: FeatureStatus) -> str:
+    """How many slow requests the rest of the error budget is."""
+    counts, error_budget = status.counts, status.error_budget
+    if error_budget is None or error_budget.remaining_ratio is None:
+        return "nothing was judged"
+    left = error_budget.allowed_bad - counts.bad
+    allowed = f"of {formats.count(error_budget.allowed_bad)} allowed"
+    if left < 0:
+        over = -int(left // 1)
+        return f"{formats.count(over)} bad {plural('request', over)} more than the {formats.count(error_budget.allowed_bad)} allowed"
+    return f"{formats.count(left)} more may be slow or fail, {allowed}"
+
+
+def _component_row(component: ComponentStatus) -> ComponentRow:
+    return ComponentRow(
+        component=component.component,
+        state=str(component.state),
+        allocated_ms=component.allocated_ms,
+        percentiles_ms=component.percentiles_ms,
+        counts=component.counts,
+        over_ratio=over_ratio(component),
+        is_few=0 < component.counts.total < FEW,
+    )
+
+
+def _is_over(tier: Tier, rates: dict[str, float | None]) -> bool:
+    return all((rates.get(window) or 0.0) > tier.factor for window in (tier.long, tier.short))
+
+
+def _tier_rows(status: FeatureStatus) -> list[tuple[TierRow, Tier]]:
+    budget = status.latency_budget
+    if budget is None:
+        return []
+    rates = {burn.window: burn.burn_rate for burn in status.burn_rates or []}
+    rows = []
+    for tier in tiers_for(budget.objective, budget.window_days):
+        is_over = _is_over(tier, rates)
+        has_data = any(rates.get(window) is not None for window in (tier.long, tier.short))
+        state = "firing" if is_over else "ok" if has_data else "no_data"
+        rows.append(
+            (
+                TierRow(
+                    severity_word=tier.severity.value.capitalize(),
+                    windows=[
+                        _tier_window(window, rates.get(window), tier.factor)
+                        for window in (tier.long, tier.short)
+                    ],
+                    factor=tier.factor,
+                    change_note=tier.change_note,
+                    state=state,
+                    state_word={"firing": "Over", "ok": "Below", "no_data": "No data"}[state],
+                ),
+                tier,
+            )
+        )
+    return rows
+
+
+def _tier_window(window: str, rate: float | None, factor: float) -> TierWindow:
+    state = "no_data" if rate is None else "breached" if rate > factor else "ok"
+    label = f"{formats.window_words(window)}: burn rate {formats.burn_rate(rate, near=factor)}, threshold {formats.burn_rate(factor)}"
+    return TierWindow(window, rate, bullet(rate, factor, state, label))
+
+
+def _version_rows(feature: Feature, milestone: str, in_force: int | None, now: datetime) -> list[VersionRow]:
+    versions = LatencyBudget.objects.filter(feature=feature, milestone=milestone).order_by("-version")
+    return [
+        VersionRow(
+            version=v.version,
+            effective_from=v.effective_from,
+            budget_ms=v.budget_ms,
+            objective=v.objective,
+            window_days=v.window_days,
+            allocations=[(a.component.name, a.allocated_ms) for a in v.allocations.all()],
+            note=v.note,
+            created_by=v.created_by,
+            created_at=v.created_at,
+            is_in_force=v.version == in_force,
+            is_ahead=v.version > 1 and v.effective_from > now,
+        )
+        for v in versions.prefetch_related("allocations__component")
+    ]
+
+
+def version_markers(feature: Feature, milestone: str) -> list[charts.Marker]:
+    """Where versions of a milestone's latency budget took effect. The first has been in force always."""
+    changes = LatencyBudget.objects.filter(feature=feature, milestone=milestone, version__gt=1)
+    return [
+        charts.Marker(at, f"v{version}")
+        for version, at in changes.order_by("version").values_list("version", "effective_from")
+    ]
+
+
+def _chart_places(feature: Feature, status: FeatureStatus, window: str | None) -> dict[str, Any]:
+    within = range_words(status, window)
+    name = milestone_name(status.milestone)
+
+    def place(
+        kind: str, title: str, label: str, *, key: str = "", target: str = "", **rest: object
+    ) -> ChartPlace:
+        address = {"slug": feature.slug, "name": kind}
+        query = {
+            "milestone": status.milestone,
+            "environment": status.environment,
+            "window": window,
+            "target": target,
+        }
+        return ChartPlace(
+            name=f"{feature.slug}-{key or kind}",
+            title=title,
+            label=label,
+            url=with_query(reverse("feature-chart", kwargs=address | {"form": "json"}), **query),
+            csv_url=with_query(reverse("feature-chart", kwargs=address | {"form": "csv"}), **query),
+            **rest,  # type: ignore[arg-type]
+        )
+
+    places: dict[str, Any] = {
+        "allocation_chart": place(
+            "allocation",
+            f"{name}: {formats.limit(status.latency_budget.budget_ms)} and its allocations"
+            if status.latency_budget
+            else name,
+            f"Allocation against observed p99 of each component, {within}",
+            height=charts.allocation_height(status),
+        ),
+        "milestone_chart": place(
+            "percentiles",
+            name,
+            f"Percentiles of {name.lower()} over time, {within}",
+            key=f"milestone-{status.milestone}",
+            target=f"milestone:{status.milestone}",
+            height=charts.HEIGHT_PX["large"],
+            state=str(status.state),
+        ),
+        "component_charts": [
+            place(
+                "percentiles",
+                c.component,
+                f"Percentiles of {c.component} over time, {within}",
+                key=f"component-{number}",
+                target=f"component:{c.component}",
+                height=charts.HEIGHT_PX["small"],
+                size="small",
+                state=str(c.state),
+            )
+            for number, c in enumerate(status.components, start=1)
+        ],
+    }
+    if status.latency_budget is not None:
+        places["burn_down_chart"] = place(
+            "burn-down",
+            "Error budget left",
+            f"Error budget left over the last {status.latency_budget.window_days} days",
+            height=charts.HEIGHT_PX["large"],
+        )
+    return places
+
+
+def _bounds_words(start: datetime, end: datetime) -> str:
+    return f"{formats.instant(start).removesuffix(' UTC')} – {formats.instant(end)}"
+
+
+# What the charts cover
+
+
+def shown_range(feature: Feature, milestone: str, window: str | None, now: datetime) -> WindowBounds:
+    """The range of percentiles and components: the one asked for, else the objective's window."""
+    if window is not None:
+        return window_bounds(now, WINDOWS[window])
+    budget = budgets_in_force([feature.pk], now).get((feature.pk, milestone))
+    return objective_window(now, budget.window_days if budget else DEFAULT_WINDOW_DAYS)
+
+
+def objective_in_force(feature: Feature, milestone: str, now: datetime) -> tuple[Decimal, WindowBounds]:
+    """The objective of a milestone and its window. Raises Refusal where the milestone has none."""
+    budget = budgets_in_force([feature.pk], now).get((feature.pk, milestone))
+    if budget is None:
+        raise Refusal(
+            "no_latency_budget", f"{milestone} of {feature.slug} has no latency budget in force.", status=404
+        )
+    return budget.objective, objective_window(now, budget.window_days)

@@ -1,0 +1,69 @@
+"""How a view answers: a whole page, or only its regions to a refresh; a chart as JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from typing import Any, cast
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.utils.cache import get_conditional_response, patch_cache_control, patch_vary_headers
+from django_htmx.middleware import HtmxDetails
+
+from budgets.charts import Chart
+from budgets.models import User
+
+# A spreadsheet takes a cell that begins like this for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class PageRequest(HttpRequest):
+    """A request behind `login_required` and the htmx middleware."""
+
+    user: User
+    htmx: HtmxDetails
+
+
+def answer_page(request: PageRequest, *, page: str, parts: str, context: dict[str, Any]) -> HttpResponse:
+    """The template `page`, or `parts` to htmx, which exchanges the regions that it holds."""
+    is_partial = bool(request.htmx)
+    response = render(request, parts if is_partial else page, {**context, "is_partial": is_partial})
+    if is_partial:
+        response["X-Page-Part"] = "1"
+    return _private(response, "HX-Request")
+
+
+def answer_chart(request: HttpRequest, chart: Chart, *, form: str, name: str) -> HttpResponse:
+    """The chart's document with an ETag, or 304 where the browser has it; as "csv" its records to download."""
+    if form == "csv":
+        response = HttpResponse(_csv(chart), content_type="text/csv; charset=utf-8")
+        response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+        return _private(response)
+    body = json.dumps(chart.document(), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    response = HttpResponse(body, content_type="application/json")
+    response["ETag"] = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    _private(response)
+    return cast(HttpResponse, get_conditional_response(request, etag=response["ETag"], response=response))
+
+
+def _private(response: HttpResponse, *vary: str) -> HttpResponse:
+    """May be kept by the browser alone, which asks before it uses it again."""
+    patch_cache_control(response, private=True, no_cache=True)
+    if vary:
+        patch_vary_headers(response, vary)
+    return response
+
+
+def _csv(chart: Chart) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(chart.fields)
+    writer.writerows([_cell(value) for value in record] for record in chart.records)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

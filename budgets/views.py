@@ -1,0 +1,181 @@
+"""Pages about latency: log in, overview, feature, and the charts that a feature page fetches."""
+
+from __future__ import annotations
+
+from django.contrib.auth.decorators import login_required
+from django.contrib.auth.views import LoginView
+from django.http import Http404, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from budgets import charts
+from budgets.charts import Chart
+from budgets.contexts import feature as feature_context
+from budgets.contexts import overview as overview_context
+from budgets.contexts.frame import (
+    RANGES,
+    Frame,
+    asked_environment,
+    asked_range,
+    environments_of,
+    page_url,
+    visible_features,
+)
+from budgets.contexts.parts import milestone_name
+from budgets.errors import Refusal
+from budgets.forms import SignInForm
+from budgets.models import Feature, Milestone
+from budgets.pages import PageRequest, answer_chart, answer_page
+from budgets.sparklines import hourly_counts
+from budgets.status import get_feature_status, get_overview, get_timeseries
+
+sign_in = LoginView.as_view(
+    template_name="registration/login.html", authentication_form=SignInForm, redirect_authenticated_user=True
+)
+
+
+@login_required
+@require_safe
+def overview(request: PageRequest) -> HttpResponse:
+    """Every feature that the person may see, worst first."""
+    now = timezone.now()
+    environment, window = (
+        asked_environment(request.GET.get("environment")),
+        asked_range(request.GET.get("window")),
+    )
+
+    features = visible_features(request.user)
+    page = overview_context.overview(
+        features,
+        get_overview(features, environment=environment, now=now, window=window),
+        hourly_counts(features, environment=environment, now=now),
+        environment=environment,
+        window=window,
+        chosen_state=request.GET.get("state", ""),
+        now=now,
+    )
+    frame = Frame(
+        as_of=now,
+        environment=environment,
+        environments=environments_of(features, environment),
+        range=window or "",
+        ranges=RANGES,
+    )
+    return answer_page(
+        request,
+        page="budgets/overview.html",
+        parts="budgets/overview_parts.html",
+        context={"overview": page, "frame": frame, "section": "features", "crumbs": [("Overview", "")]},
+    )
+
+
+@login_required
+@require_safe
+def feature(request: PageRequest, slug: str) -> HttpResponse:
+    """One feature: what was promised, what was kept, and where the time goes."""
+    now = timezone.now()
+    environment, window = (
+        asked_environment(request.GET.get("environment")),
+        asked_range(request.GET.get("window")),
+    )
+    found = _visible_feature(request, slug)
+
+    statuses = get_overview([found], environment=environment, now=now, window=window)[found.pk]
+    milestone = feature_context.chosen_milestone(statuses, request.GET.get("milestone"))
+    page = feature_context.feature_page(
+        found,
+        statuses,
+        statuses[milestone] if milestone else None,
+        environment=environment,
+        window=window,
+        now=now,
+    )
+    frame = Frame(
+        as_of=now,
+        environment=environment,
+        environments=environments_of([found], environment),
+        range=window or "",
+        ranges=RANGES,
+    )
+    back = page_url("overview", environment=environment, window=window)
+    return answer_page(
+        request,
+        page="budgets/feature.html",
+        parts="budgets/feature_parts.html",
+        context={
+            "page": page,
+            "frame": frame,
+            "section": "features",
+            "crumbs": [("Overview", back), (found.name, "")],
+        },
+    )
+
+
+@login_required
+@require_safe
+def feature_chart(request: PageRequest, slug: str, name: str, form: str) -> HttpResponse:
+    """A chart of the feature page, as JSON for the page or as CSV for a person."""
+    found = _visible_feature(request, slug)
+    try:
+        chart = _CHARTS[name](request, found)
+    except KeyError as error:
+        raise Http404(f"there is no chart {name!r}") from error
+    except Refusal as refusal:
+        return JsonResponse(refusal.document(), status=refusal.status)
+    return answer_chart(request, chart, form=form, name=f"{slug}-{name}")
+
+
+def _visible_feature(request: PageRequest, slug: str) -> Feature:
+    return get_object_or_404(Feature.objects.visible_to(request.user).select_related("team"), slug=slug)
+
+
+def _allocation(request: PageRequest, found: Feature) -> Chart:
+    return charts.allocation_against_observed(
+        get_feature_status(
+            found,
+            milestone=_milestone(request),
+            environment=asked_environment(request.GET.get("environment")),
+            window=asked_range(request.GET.get("window")),
+            now=timezone.now(),
+        )
+    )
+
+
+def _percentiles(request: PageRequest, found: Feature) -> Chart:
+    now, target, milestone = timezone.now(), request.GET.get("target", ""), _milestone(request)
+    environment = asked_environment(request.GET.get("environment"))
+    start, end = feature_context.shown_range(found, milestone, asked_range(request.GET.get("window")), now)
+    kind, _, name = target.partition(":")
+    is_milestone = kind == "milestone"
+    return charts.percentile_lines(
+        get_timeseries(found, target=target, environment=environment, start=start, end=end, now=now),
+        subject=milestone_name(name) if is_milestone else name,
+        limit_word="latency budget" if is_milestone else "allocation",
+        markers=feature_context.version_markers(found, name if is_milestone else milestone),
+        size="large" if is_milestone else "small",
+    )
+
+
+def _burn_down(request: PageRequest, found: Feature) -> Chart:
+    now, milestone = timezone.now(), _milestone(request)
+    environment = asked_environment(request.GET.get("environment"))
+    objective, (start, end) = feature_context.objective_in_force(found, milestone, now)
+    series = get_timeseries(
+        found, target=f"milestone:{milestone}", environment=environment, start=start, end=end, now=now
+    )
+    return charts.burn_down(series, objective=objective, window_end=end)
+
+
+_CHARTS = {"allocation": _allocation, "percentiles": _percentiles, "burn-down": _burn_down}
+
+
+def _milestone(request: PageRequest) -> str:
+    asked = request.GET.get("milestone", "")
+    if asked not in Milestone.values:
+        raise Refusal(
+            "unknown_milestone",
+            f"milestone must be one of {', '.join(Milestone.values)}, got {asked!r:.100}.",
+            fields={"milestone": [f"Expected one of {', '.join(Milestone.values)}."]},
+        )
+    return asked

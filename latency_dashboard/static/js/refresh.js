@@ -1,0 +1,108 @@
+// Keeps a page current: every 3 s while somebody is there, every minute otherwise; never while the page
+// is hidden, while somebody types or has paused it. Needs htmx.
+"use strict";
+
+(() => {
+  const ACTIVE_EVERY_MS = 3000;
+  const IDLE_EVERY_MS = 60000;
+  const IDLE_AFTER_MS = 120000;
+
+  const source = document.querySelector("[data-live]");
+  if (!source) return;
+
+  let lastSeen = performance.now();
+  let lastAsked = performance.now();
+  let isPaused = false;
+  let isAsking = false;
+
+  for (const event of ["pointermove", "pointerdown", "keydown", "scroll", "focus"]) {
+    addEventListener(event, () => { lastSeen = performance.now(); }, { passive: true });
+  }
+
+  function isTyping() {
+    const element = document.activeElement;
+    return Boolean(element && element.matches("input, textarea, select"));
+  }
+
+  function showPause() {
+    for (const button of document.querySelectorAll("[data-pause]")) {
+      button.hidden = false;
+      button.setAttribute("aria-pressed", String(isPaused));
+      button.textContent = isPaused ? "Resume" : "Pause";
+    }
+  }
+
+  function refresh() {
+    lastAsked = performance.now();
+    isAsking = true;
+    htmx.trigger(source, "refresh");
+    document.dispatchEvent(new CustomEvent("charts:refresh"));
+  }
+
+  function consider() {
+    if (isPaused || isAsking || document.hidden || isTyping()) return;
+    const now = performance.now();
+    const every = now - lastSeen < IDLE_AFTER_MS ? ACTIVE_EVERY_MS : IDLE_EVERY_MS;
+    if (now - lastAsked >= every) refresh();
+  }
+
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest("[data-pause]")) return;
+    isPaused = !isPaused;
+    showPause();
+    if (!isPaused) consider();
+  });
+
+  document.addEventListener("visibilitychange", () => {
+    lastSeen = performance.now();
+    consider();
+  });
+
+  // What a person opened, and where the keyboard is, outlives the exchange of a region.
+  let opened = [];
+  let focused = "";
+  let verdict = "";
+
+  function verdictText() {
+    const element = document.querySelector("[data-announce]");
+    return element ? element.textContent.replace(/\s+/g, " ").trim() : "";
+  }
+
+  document.body.addEventListener("htmx:beforeSwap", () => {
+    opened = [...document.querySelectorAll("details[id][open]")].map((details) => details.id);
+    focused = document.activeElement ? document.activeElement.id || hrefOf(document.activeElement) : "";
+    verdict = verdictText();
+  });
+
+  function hrefOf(element) {
+    return element.matches("a[href]") ? element.getAttribute("href") : "";
+  }
+
+  document.body.addEventListener("htmx:afterRequest", (event) => {
+    isAsking = false;
+    if (!event.detail.successful) return;
+    for (const id of opened) {
+      const details = document.getElementById(id);
+      if (details) details.open = true;
+    }
+    if (focused && document.activeElement === document.body) {
+      const element = document.getElementById(focused) || document.querySelector(`a[href="${CSS.escape(focused)}"]`);
+      if (element) element.focus({ preventScroll: true });
+    }
+    showPause();
+    document.dispatchEvent(new CustomEvent("page:refreshed"));
+    const text = verdictText();
+    if (text !== verdict) document.getElementById("announcer").textContent = text;
+  });
+
+  // A session that has ended answers with the log-in page: go there, rather than show it inside this one.
+  document.body.addEventListener("htmx:beforeOnLoad", (event) => {
+    if (!event.detail.xhr.getResponseHeader("X-Page-Part")) {
+      event.preventDefault();
+      if (event.detail.xhr.status < 400) location.reload();
+    }
+  });
+
+  showPause();
+  setInterval(consider, 1000);
+})();
