@@ -87,8 +87,8 @@ def evaluate(*, feature_ids: Collection[int] | None, now: datetime) -> Evaluated
     """Decides every condition of these features (None: of all) and moves their incidents.
 
     1. Looks at all of them in a constant number of statements, and makes the default rules that are missing.
-    2. Takes those on which anything is going on, which are few, a few dozen at a time, and locks them in the
-       order of their ids, so that the evaluation of a feature is serial.
+    2. Takes those on which anything is going on, which are few, a few dozen at a time, and locks them, so
+       that the evaluation of a feature is serial.
     3. Decides these again, for another evaluation may have come first, and in the same transaction writes
        what changed: states, incidents, events and messages.
     """
@@ -97,9 +97,8 @@ def evaluate(*, feature_ids: Collection[int] | None, now: datetime) -> Evaluated
     busy = {watch.feature.pk for watch in seen if watch.is_busy}
     for chunk in _batched(sorted(busy), FEATURES_PER_TRANSACTION):
         with transaction.atomic():
-            # Not FOR UPDATE: that would hold up every insert which refers to the feature, as ingest does.
-            locked = Feature.objects.select_for_update(no_key=True).filter(pk__in=chunk).order_by("pk")
-            watches = _look(list(locked.values_list("pk", flat=True)), now)
+            locks.lock_features(chunk)
+            watches = _look(chunk, now)
             done.states_written += _remember(watches, now)
             _settle(watches, done, now)
     return Evaluated(

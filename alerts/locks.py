@@ -1,8 +1,8 @@
-"""Advisory locks of alerts that outlive a transaction."""
+"""Advisory locks of alerts: one sweep at a time, and one evaluation of a feature at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from django.db import connection
@@ -10,6 +10,8 @@ from django.db import connection
 from budgets.locks import NAMESPACE
 
 EVALUATION_SWEEP = 100
+# Above the ids of features in a key of 64 bits, which PostgreSQL keeps apart from pairs of 32 bits.
+_FEATURE = NAMESPACE << 48
 
 
 @contextmanager
@@ -27,3 +29,20 @@ def try_hold(what: int) -> Iterator[bool]:
         if is_held:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [NAMESPACE, what])
+
+
+def lock_features(feature_ids: Collection[int]) -> None:
+    """Waits until this transaction alone evaluates these features; taken in the order of their ids.
+
+    Not a lock on their rows: ingest takes that one where it makes a new series, and would wait for alerts.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key",
+            [[key_of_feature(feature_id) for feature_id in sorted(feature_ids)]],
+        )
+
+
+def key_of_feature(feature_id: int) -> int:
+    """The key of the lock on a feature's evaluation."""
+    return _FEATURE + feature_id
