@@ -13,6 +13,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
+from django.db import models
 from django.http import HttpRequest
 
 from budgets.models import (
@@ -112,6 +113,7 @@ class FeatureAdmin(admin.ModelAdmin):
     list_select_related = ["team"]
     search_fields = ["name", "slug"]
     readonly_fields = ["slug", "team", "created_at"]
+    formfield_overrides = {models.URLField: {"assume_scheme": "https"}}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -99,5 +99,11 @@ def state_word(state: Any) -> str:
     return STATES.get(str(state), ("", str(state)))[1]
 
 
+@register.filter
+def words(name: str) -> str:
+    """A name of the code as a person reads it: "too_many_attempts" → "too many attempts"."""
+    return name.replace("_", " ")
+
+
 def _machine(at: datetime) -> str:
     return f"{at:%Y-%m-%dT%H:%M:%SZ}"
