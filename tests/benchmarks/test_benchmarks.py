@@ -1,0 +1,204 @@
+"""`make bench` measures what it says it does: a run at a tiny size, whose times mean nothing."""
+
+from __future__ import annotations
+
+import doctest
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from benchmarks import report, traffic
+from benchmarks.report import Aim, Figure, Section
+from tests.children import eventually
+from tests.plugins.servers import temporary_data_dir
+
+PROJECT = Path(__file__).parents[2]
+
+
+# -- a run ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Run:
+    folder: Path  # where it made its data folders
+    printed: str
+    document: dict[str, Any]
+
+    def row(self, benchmark: str, label: str) -> dict[str, Any]:
+        rows = self.document["benchmarks"][benchmark]["rows"]
+        return next(row["figures"] for row in rows if row["label"] == label)
+
+    def aims(self) -> list[dict[str, Any]]:
+        return [aim for section in self.document["benchmarks"].values() for aim in section["aims"]]
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    with temporary_data_dir() as folder:
+        results = folder / "results"
+        # Settings of the caller must change nothing: this database does not exist.
+        environment = {**os.environ, "TMPDIR": str(folder), "DATABASE_URL": "postgres://127.0.0.1:1/nothing"}
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks", "--scale", "tiny", "--results", str(results)],
+            cwd=PROJECT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=420,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-5000:]
+        [kept] = results.glob("*.json")
+        assert str(kept) in done.stdout
+        yield Run(folder, done.stdout, msgspec.json.decode(kept.read_bytes()))
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    "label",
+    [
+        "1 a request, 1 client",
+        "100 a request, 1 client",
+        "1000 a request, 1 client",
+        "1000 a request, 2 clients",
+    ],
+)
+def test_ingest_is_measured_beside_a_plain_endpoint_and_bare_copy(run: Run, label: str) -> None:
+    figures = run.row("ingest", label)
+    for name in ("product", "DRF", "COPY"):
+        assert figures[name]["value"] > 0
+        assert len(figures[name]["samples"]) == 1
+    for other in ("DRF", "COPY"):
+        expected = figures["product"]["value"] / figures[other]["value"]
+        assert figures[f"÷ {other}"]["value"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.processes
+def test_roll_up_is_measured_against_the_rate_at_which_its_backlog_was_posted(run: Run) -> None:
+    posted = run.row("rollup", "posted by one client, 1000 a request")[""]["value"]
+    rolled_up = run.row("rollup", "rolled up by one worker")[""]["value"]
+    seconds = run.row("rollup", "until none was pending")[""]["value"]
+    assert rolled_up * seconds == pytest.approx(3000, rel=1e-3)
+    [aim] = run.document["benchmarks"]["rollup"]["aims"]
+    assert aim["value"] == pytest.approx(rolled_up / posted, rel=1e-4)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("label", ["rolled up", "webhook arrived"])
+def test_delays_are_percentiles_of_every_try(run: Run, label: str) -> None:
+    figures = run.row("delay", label)
+    samples = figures["p95"]["samples"]
+    assert len(samples) == 2
+    assert figures["p50"]["value"] == min(samples) > 0
+    assert figures["p95"]["value"] == figures["longest"]["value"] == max(samples)
+
+
+@pytest.mark.processes
+def test_every_aim_stands_beside_its_figure(run: Run) -> None:
+    aims = {aim["label"]: (aim["aim"], aim["bound"]) for aim in run.aims()}
+    assert aims == {
+        "1000 a request: product ÷ DRF": ("≥", 8.0),
+        "1000 a request: product ÷ COPY": ("≥", 0.35),
+        "roll-up ÷ ingest at 1000 a request": ("≥", 3.0),
+        "rolled up, p95": ("<", 2.0),
+        "webhook arrived, p95": ("<", 2.0),
+    }
+    lines = run.printed.splitlines()
+    for aim in run.aims():
+        line = next(line for line in lines if line.strip().startswith(aim["label"]) and "aim" in line)
+        assert line.endswith("reached" if aim["is_met"] else "MISSED")
+
+
+@pytest.mark.processes
+def test_nothing_is_left_running_and_no_data_is_left(run: Run) -> None:
+    def of_the_run() -> list[str]:
+        commands = subprocess.run(
+            ["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True
+        ).stdout
+        return [line for line in commands.splitlines() if str(run.folder) in line]
+
+    assert eventually(lambda: not of_the_run()), of_the_run()
+    assert [path.name for path in run.folder.iterdir()] == ["results"]
+
+
+def test_a_benchmark_that_does_not_exist_is_refused_by_name() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "nothing"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "expected some of ingest, rollup, delay, got nothing" in done.stderr
+
+
+# -- what is sent -----------------------------------------------------------------------------------
+
+
+def test_copy_writes_the_same_measurements_as_are_posted() -> None:
+    until = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
+    [batch] = traffic.batches(count=1, size=50, until=until, lasting=timedelta(minutes=5), seed=3)
+    items = msgspec.json.decode(batch.body)["measurements"]
+    fields = [("fields", ">i2")]
+    for name, kind in zip(traffic.COPY_COLUMNS, (">i8", ">f8", ">i8", ">i4", ">i2", "V16"), strict=True):
+        fields += [(f"{name} length", ">i4"), (name, kind)]
+    records = np.frombuffer(batch.copy_payload[19:-2], dtype=fields)
+    assert len(records) == len(items) == 50
+    for record, item in zip(records, items, strict=True):
+        feature, target = traffic.SERIES[record["series_id"] - 1]
+        assert item["feature"] == feature
+        assert target.items() <= item.items()
+        started_at = datetime.fromisoformat(item["started_at"])
+        ended_at = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(record["ended_at"]))
+        assert ended_at - started_at == timedelta(milliseconds=item["duration_ms"])
+        assert record["duration_ms"] == item["duration_ms"]
+        assert ["ok", "error", "timeout"][record["status"]] == item["status"]
+        assert record["trace_id"].tobytes().hex() == item["trace_id"]
+
+
+def test_batches_follow_each_other_up_to_the_end_and_hold_every_series() -> None:
+    until = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
+    made = list(traffic.batches(count=4, size=100, until=until, lasting=timedelta(minutes=4), seed=3))
+    ended = [
+        [
+            at + timedelta(milliseconds=ms)
+            for at, ms in zip(one.started_at, one.duration_ms.tolist(), strict=True)
+        ]
+        for one in made
+    ]
+    assert ended == [sorted(one) for one in ended]
+    assert all(before[-1] <= after[0] for before, after in pairwise(ended))
+    assert until - timedelta(minutes=4) <= ended[0][0] < ended[-1][-1] <= until
+    assert all(set(one.series.tolist()) == set(range(24)) for one in made)
+
+
+# -- what is told -----------------------------------------------------------------------------------
+
+
+def test_an_aim_that_is_missed_is_said_in_the_table_and_at_the_end() -> None:
+    aims = [Aim("a ÷ b", 2.5, "≥", 3.0), Aim("delay, p95", 1.25, "<", 2.0, "s")]
+    section = Section(title="Some", rows={"row": {"a": Figure(5, "/s"), "b": Figure(2, "/s")}}, aims=aims)
+    assert section.lines() == [
+        "Some",
+        "           a      b",
+        "  row   5 /s   2 /s",
+        "  a ÷ b           2.5     aim ≥ 3    MISSED",
+        "  delay, p95   1.25 s   aim < 2 s   reached",
+    ]
+    assert report.missed({"some": section}) == ["a ÷ b: 2.5, the aim is ≥ 3"]
+
+
+def test_numbers_read_as_their_examples_say() -> None:
+    assert doctest.testmod(report).failed == 0
