@@ -166,8 +166,8 @@ RESEARCH_AGENT = DemoFeature(
                 "budget_ms": 105_000,
                 "objective": 0.9,
                 "window_days": 28,
-                "allocations": {"plan": 8000, "search": 24_000, "model": 66_000},
-                "note": "Nobody watches it, but a meeting starts with it. 7 s are left for what comes.",
+                "allocations": {"plan": 8500, "search": 27_000, "model": 68_000},
+                "note": "Nobody watches it, but a meeting starts with it. 1.5 s are left for what comes.",
             }
         ],
         "runbook_url": "https://runbooks.example.com/research-agent",

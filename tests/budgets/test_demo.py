@@ -28,7 +28,7 @@ from budgets.demo.features import FEATURES, SUPPORT_CHAT
 from budgets.demo.history import Body, bodies
 from budgets.demo.key import demo_key
 from budgets.demo.live import LiveTraffic
-from budgets.demo.requests import Request
+from budgets.demo.requests import STATUSES, Call, Request
 from budgets.features import declare_feature
 from budgets.management.commands.demo_traffic import Sender
 from budgets.models import Batch, Feature, IngestKey, Measurement
@@ -201,6 +201,37 @@ def test_states_do_not_depend_on_the_day_of_the_first_start() -> None:
     remaining = error_budgets_remaining(requests, saturday)
     assert 0.03 < remaining["support-chat", "first_token"] < 0.25
     assert remaining["report-writer", "complete"] < -0.05
+
+
+def test_only_the_slow_release_keeps_its_component_over_its_allocation(requests: list[Request]) -> None:
+    """In the last day every component is ok by its state, but the model of report-writer's newest release."""
+    limits = {
+        (feature.slug, component): (allocated_ms, 1 - budget["objective"])
+        for feature in FEATURES
+        for budget in feature.document["latency_budgets"]
+        for component, allocated_ms in budget.get("allocations", {}).items()
+    }
+    total: Counter[tuple[str, str]] = Counter()
+    over: Counter[tuple[str, str]] = Counter()
+    for request in requests:
+        if ends_at(request) < NOW.timestamp() - 86_400:
+            continue
+        calls: defaultdict[str, list[Call]] = defaultdict(list)
+        for call in request.components:
+            calls[call.component].append(call)
+        for component, several in calls.items():
+            if component == "guardrails":
+                continue
+            # Searches follow one another without a gap, so that their union is one interval.
+            begins = min(call.offset_ms for call in several)
+            united_ms = max(call.offset_ms + call.duration_ms for call in several) - begins
+            key = request.feature, component
+            total[key] += 1
+            over[key] += is_over(
+                max((c.status for c in several), key=STATUSES.index), united_ms, limits[key][0]
+            )
+    not_ok = {key for key in limits if over[key] / total[key] > limits[key][1] / 2}
+    assert not_ok == {("report-writer", "model")}
 
 
 def test_the_agent_has_gained_a_component_that_is_not_allocated(requests: list[Request]) -> None:

@@ -78,8 +78,8 @@ class Command(BaseCommand):
                     raise CommandError(f"The ingest path rejected: {answer.document['rejected'][0]}")
                 doorbell.ring()
                 fed += body.measurements
+                progress.set_postfix_str(f"{fed:,} measurements", refresh=False)
                 progress.update(_days(body.ends_at - start) - progress.n)
-                progress.set_postfix_str(f"{fed:,} measurements")
         return fed
 
     def _roll_up(self, key: IngestKey) -> None:
