@@ -65,7 +65,8 @@ venv-dev: # and with what it takes to test
 # What is installed is told by a copy of the lock file, not by its time: a changed lock installs anew, a fresh
 # clone beside an old environment does not. What it takes to test includes what it takes to run.
 install = \
-	cmp -s $(1) $(VENV)/$(1) || cmp -s requirements-dev.txt $(VENV)/requirements-dev.txt || { \
+	{ $(BIN)/python -c '' 2>/dev/null && \
+	  { cmp -s $(1) $(VENV)/$(1) || cmp -s requirements-dev.txt $(VENV)/requirements-dev.txt; }; } || { \
 		$(make_venv) && \
 		echo "Installing packages into $(VENV) …" && \
 		$(PIP) install --require-hashes -r $(1) && \

@@ -31,8 +31,10 @@ atexit.register(_session.close)
 @contextlib.contextmanager
 def temporary_data_dir() -> Iterator[Path]:
     """A fresh DATA_DIR with a short path, removed afterwards; as root, one that user nobody may enter."""
-    folder = Path(tempfile.mkdtemp(prefix="latency-dashboard-test-"))
-    if os.geteuid() == 0:
+    is_root = os.geteuid() == 0
+    # root's own TMPDIR may be closed to others.
+    folder = Path(tempfile.mkdtemp(prefix="latency-dashboard-test-", dir="/tmp" if is_root else None))  # noqa: S108
+    if is_root:
         folder.chmod(0o711)
     try:
         yield folder
