@@ -44,7 +44,10 @@ class AlertRule(models.Model):
                 name="alert_rule_once",
             ),
             models.CheckConstraint(
-                condition=Q(kind="burn_rate", milestone__in=["first_token", "complete"])
+                # Not null in so many words: null in a list is neither true nor false, and a check lets it pass.
+                condition=Q(
+                    kind="burn_rate", milestone__isnull=False, milestone__in=["first_token", "complete"]
+                )
                 | Q(kind="component_overrun", milestone=None),
                 name="alert_rule_target_fits_its_kind",
             ),
@@ -91,7 +94,8 @@ class RuleState(models.Model):
                 name="rule_state_active_since_exactly_while_active",
             ),
             models.CheckConstraint(
-                condition=~Q(status__in=["firing", "recovering"]) | Q(severity__in=["ticket", "page"]),
+                condition=~Q(status__in=["firing", "recovering"])
+                | Q(severity__isnull=False, severity__in=["ticket", "page"]),
                 name="rule_state_that_fires_has_a_severity",
             ),
         ]

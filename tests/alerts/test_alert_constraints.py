@@ -1,0 +1,217 @@
+"""Every named constraint of alerts, broken once."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.db import IntegrityError, transaction
+
+from alerts.models import (
+    AlertRule,
+    Channel,
+    DeliveryAttempt,
+    Incident,
+    IncidentEvent,
+    Notification,
+    RuleState,
+)
+from budgets.models import Component, Feature
+from tests.factories import NOW, make_channel, make_feature, make_team
+
+pytestmark = pytest.mark.django_db
+
+LATER = NOW + timedelta(minutes=1)
+
+
+class Rows:
+    """One valid row of everything; a test changes one or adds another."""
+
+    def __init__(self) -> None:
+        self.team = make_team()
+        self.feature = make_feature(team=self.team)
+        self.channel = make_channel(self.team)
+        self.rule = self.make_rule(kind="burn_rate", milestone="first_token")
+        self.state = self.make_state(key="1h/5m", status="inactive")
+        self.incident = self.make_incident()
+        self.notification = self.make_notification()
+        self.attempt = DeliveryAttempt.objects.create(
+            notification=self.notification, number=1, started_at=NOW
+        )
+
+    def component(self, name: str = "tools") -> Component:
+        return Component.objects.get(feature=self.feature, name=name)
+
+    def make_rule(self, **values: Any) -> AlertRule:
+        return AlertRule.objects.create(feature=self.feature, **values)
+
+    def make_state(self, **values: Any) -> RuleState:
+        defaults = {"rule": self.rule, "since": NOW, "reason": "burning", "evaluated_at": NOW}
+        return RuleState.objects.create(**{**defaults, **values})
+
+    def make_incident(self, **values: Any) -> Incident:
+        defaults = {
+            "feature": self.feature,
+            "environment": "production",
+            "milestone": "first_token",
+            "severity": "ticket",
+            "rule": "burn_rate 1h/5m",
+            "summary": "It burns.",
+            "opened_at": NOW,
+        }
+        return Incident.objects.create(**{**defaults, **values})
+
+    def make_notification(self, **values: Any) -> Notification:
+        defaults = {
+            "incident": self.incident,
+            "channel": self.channel,
+            "event": "incident.opened",
+            "severity": "ticket",
+            "data": {},
+            "created_at": NOW,
+            "next_attempt_at": NOW,
+        }
+        return Notification.objects.create(**{**defaults, **values})
+
+
+def put(row: str, **values: Any) -> Callable[[Rows], Any]:
+    """Changes the row of this name."""
+
+    def change(rows: Rows) -> None:
+        found = getattr(rows, row)
+        for name, value in values.items():
+            setattr(found, name, value(rows) if callable(value) else value)
+        found.save()
+
+    return change
+
+
+GIVEN_UP = {"state": "undeliverable", "finished_at": NOW, "next_attempt_at": None}
+DELIVERED = {"state": "delivered", "finished_at": NOW, "next_attempt_at": None}
+RESOLVED = {"state": "resolved", "resolved_at": LATER, "resolved_reason": "recovered"}
+FIRING = {"status": "firing", "active_since": NOW}
+
+VIOLATIONS: list[tuple[str, Callable[[Rows], Any]]] = [
+    ("alert_rule_once", lambda rows: rows.make_rule(kind="burn_rate", milestone="first_token")),
+    ("alert_rule_target_fits_its_kind", put("rule", milestone=None)),
+    ("alert_rule_target_fits_its_kind", put("rule", kind="component_overrun")),
+    ("alert_rule_target_fits_its_kind", put("rule", kind="weather", milestone=None)),
+    ("rule_state_once", lambda rows: rows.make_state(key="1h/5m")),
+    ("rule_state_status_is_known", put("state", status="asleep", active_since=NOW)),
+    ("rule_state_active_since_exactly_while_active", put("state", active_since=NOW)),
+    ("rule_state_active_since_exactly_while_active", put("state", status="firing", severity="page")),
+    ("rule_state_that_fires_has_a_severity", put("state", **FIRING)),
+    ("rule_state_that_fires_has_a_severity", put("state", **FIRING, severity="disaster")),
+    ("channel_name_once_per_team", lambda rows: make_channel(rows.team, name=rows.channel.name)),
+    ("channel_severity_is_known", put("channel", min_severity="disaster")),
+    ("channel_has_a_name", put("channel", name="")),
+    ("channel_kind_is_known", put("channel", kind="pigeon")),
+    ("incident_one_unresolved_per_target", lambda rows: rows.make_incident()),
+    ("incident_one_unresolved_per_target", lambda rows: _twice_a_component(rows)),
+    ("incident_has_exactly_one_of_component_and_milestone", put("incident", milestone=None)),
+    ("incident_has_exactly_one_of_component_and_milestone", put("incident", component=Rows.component)),
+    ("incident_resolved_at_exactly_when_resolved", put("incident", state="resolved")),
+    (
+        "incident_resolved_at_exactly_when_resolved",
+        put("incident", resolved_at=LATER, resolved_reason="recovered"),
+    ),
+    ("incident_acknowledged_at_when_acknowledged", put("incident", state="acknowledged")),
+    ("incident_not_acknowledged_while_open", put("incident", acknowledged_at=LATER)),
+    ("incident_says_why_it_was_resolved", put("incident", **{**RESOLVED, "resolved_reason": ""})),
+    ("incident_says_why_it_was_resolved", put("incident", resolved_by="kim@example.com")),
+    (
+        "incident_merged_into_another_is_resolved",
+        put("incident", merged_into=lambda rows: rows.make_incident(milestone="complete")),
+    ),
+    (
+        "incident_merged_into_another_is_resolved",
+        put("incident", **RESOLVED, merged_into=lambda rows: rows.incident),
+    ),
+    ("incident_milestone_is_known", put("incident", milestone="last_token")),
+    (
+        "incident_resolved_after_it_opened",
+        put("incident", **{**RESOLVED, "resolved_at": NOW - timedelta(seconds=1)}),
+    ),
+    ("incident_severity_is_known", put("incident", severity="disaster")),
+    ("incident_state_is_known", put("incident", state="asleep")),
+    (
+        "incident_event_kind_is_known",
+        lambda rows: IncidentEvent.objects.create(incident=rows.incident, kind="sneezed", at=NOW),
+    ),
+    ("notification_once_per_event_and_severity", lambda rows: rows.make_notification()),
+    ("notification_finished_at_exactly_when_not_pending", put("notification", finished_at=NOW)),
+    ("notification_finished_at_exactly_when_not_pending", put("notification", next_attempt_at=None)),
+    (
+        "notification_finished_at_exactly_when_not_pending",
+        put("notification", **{**DELIVERED, "finished_at": None}),
+    ),
+    (
+        "notification_finished_at_exactly_when_not_pending",
+        put("notification", **{**DELIVERED, "next_attempt_at": NOW}),
+    ),
+    ("notification_state_is_known", put("notification", **{**DELIVERED, "state": "lost"})),
+    ("notification_event_is_known", put("notification", event="incident.forgotten")),
+    ("notification_severity_is_known", put("notification", severity="disaster")),
+    ("notification_leased_only_while_pending", put("notification", **DELIVERED, leased_until=LATER)),
+    ("notification_says_why_it_was_given_up", put("notification", **GIVEN_UP)),
+    ("notification_says_why_it_was_given_up", put("notification", reason="deadline_passed")),
+    (
+        "delivery_attempt_number_once",
+        lambda rows: DeliveryAttempt.objects.create(notification=rows.notification, number=1, started_at=NOW),
+    ),
+    ("delivery_attempt_number_from_1", put("attempt", number=0)),
+    ("delivery_attempt_outcome_is_known", put("attempt", outcome="perhaps")),
+    ("delivery_attempt_says_what_failed", put("attempt", outcome="failed")),
+    ("delivery_attempt_says_what_failed", put("attempt", error="The receiver answered 500.")),
+]
+
+
+def _twice_a_component(rows: Rows) -> None:
+    for _ in range(2):
+        rows.make_incident(milestone=None, component=rows.component())
+
+
+@pytest.mark.parametrize(("name", "violate"), VIOLATIONS, ids=[name for name, _ in VIOLATIONS])
+def test_the_database_refuses(name: str, violate: Callable[[Rows], Any]) -> None:
+    rows = Rows()
+    with pytest.raises(IntegrityError) as refused, transaction.atomic():
+        violate(rows)
+    assert refused.value.__cause__.diag.constraint_name == name  # type: ignore[union-attr]
+
+
+def test_every_constraint_is_broken_here() -> None:
+    declared = {
+        constraint.name
+        for model in apps.get_app_config("alerts").get_models()
+        for constraint in model._meta.constraints
+    }
+    assert declared == {name for name, _ in VIOLATIONS}
+
+
+def test_a_message_id_is_used_once() -> None:
+    rows = Rows()
+    message_id = uuid.uuid4()
+    rows.make_notification(event="incident.resolved", message_id=message_id)
+    with pytest.raises(IntegrityError):
+        rows.make_notification(event="incident.acknowledged", message_id=message_id)
+
+
+def test_what_the_constraints_allow_is_allowed() -> None:
+    rows = Rows()
+    put("state", **FIRING, severity="page")(rows)
+    put("state", status="inactive", active_since=None, severity=None)(rows)
+    put("incident", state="acknowledged", acknowledged_at=LATER, acknowledged_by="kim@example.com")(rows)
+    put("incident", **RESOLVED)(rows)
+    rows.make_incident()
+    rows.make_incident(milestone=None, component=rows.component())
+    rows.make_incident(milestone=None, component=rows.component("model"))
+    rows.make_incident(environment="staging")
+    rows.make_notification(severity="page")
+    put("notification", **GIVEN_UP, reason="deadline_passed")(rows)
+    put("attempt", outcome="failed", error="The receiver answered 500.")(rows)
+    assert Feature.objects.count() == 1
+    assert Channel.objects.count() == 1
