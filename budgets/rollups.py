@@ -40,6 +40,9 @@ from .partitions import ensure_partitions
 # One claim's worth: large enough that a backlog is eaten in few statements, small enough for ~100 MB of arrays.
 CLAIM_MEASUREMENTS = 500_000
 CLAIM_BATCHES = 20_000
+# Hours derived in one transaction. Roll-ups into them wait meanwhile, and each may bring 60 full histograms:
+# 250 busy series are 22 MB of them.
+COMPACT_AT_ONCE = 250
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -179,7 +182,7 @@ class Compacted:
     days: int
 
 
-def compact(*, now: datetime, limit: int = 5000) -> Compacted:
+def compact(*, now: datetime, limit: int = COMPACT_AT_ONCE) -> Compacted:
     """Derives hours and days that are over and dirty; the marks of what it derived go away."""
     hours = _derive("hour", now, limit)
     return Compacted(hours, _derive("day", now, limit))
@@ -213,10 +216,12 @@ def _derive(level: str, now: datetime, limit: int) -> int:
             bounds = min(starts), max(starts) + width
             with connection.cursor() as cursor:
                 rows = fetch_groups(
-                    f"SELECT {{columns}} FROM {source} r JOIN (SELECT series_id, start AS lower, start + %s::interval AS upper"
-                    " FROM unnest(%s::int[], %s::timestamptz[]) AS k (series_id, start)) AS k USING (series_id)"
-                    " WHERE r.start >= k.lower AND r.start < k.upper AND r.start >= %s AND r.start < %s",
-                    [width, series_ids, starts, *bounds],
+                    # By equality, so that it is a hash join: a range join looks at each key for each row of its series.
+                    f"SELECT {{columns}} FROM (SELECT s.*, date_trunc('{level}', s.start, 'UTC') AS whole FROM {source} s"
+                    " WHERE s.start >= %s AND s.start < %s) AS r"
+                    " JOIN (SELECT series_id AS k_series, start AS k_start FROM unnest(%s::int[], %s::timestamptz[])"
+                    " AS k (series_id, start)) AS k ON r.series_id = k.k_series AND r.whole = k.k_start",
+                    [*bounds, series_ids, starts],
                 )
                 width_us = int(width.total_seconds()) * 1_000_000
                 upsert(table, add_up(rows, rows.series_id, rows.start_us // width_us * width_us))
@@ -226,7 +231,7 @@ def _derive(level: str, now: datetime, limit: int) -> int:
                     DELETE FROM {table} r USING unnest(%s::int[], %s::timestamptz[]) AS k (series_id, start)
                     WHERE r.series_id = k.series_id AND r.start = k.start AND NOT EXISTS (
                         SELECT 1 FROM {source} s WHERE s.series_id = k.series_id
-                        AND s.start >= k.start AND s.start < k.start + interval '1 {level}' AND s.start >= %s AND s.start < %s)
+                        AND date_trunc('{level}', s.start, 'UTC') = k.start AND s.start >= %s AND s.start < %s)
                     """,
                     [series_ids, starts, *bounds],
                 )
@@ -241,7 +246,10 @@ def _derive(level: str, now: datetime, limit: int) -> int:
 
 
 def _lock_marks(level: str, now: datetime, limit: int) -> list[tuple[int, datetime]]:
-    """The series and starts of what is over, dirty and can be derived, each mark locked until the commit."""
+    """The series and starts of what is over, dirty and can be derived, each mark locked until the commit.
+
+    Oldest first, so that a portion is read from the partitions of few days. No lock is waited for.
+    """
     dirty, _, _, width, below = LEVELS[level]
     is_clean_below = (
         f"NOT EXISTS (SELECT 1 FROM {below} b WHERE b.series_id = d.series_id"
@@ -253,7 +261,7 @@ def _lock_marks(level: str, now: datetime, limit: int) -> list[tuple[int, dateti
         cursor.execute(
             f"""
             SELECT series_id, start FROM {dirty} d WHERE start <= %s AND {is_clean_below}
-            ORDER BY series_id, start LIMIT %s FOR UPDATE SKIP LOCKED
+            ORDER BY start, series_id LIMIT %s FOR UPDATE SKIP LOCKED
             """,
             [now - width, limit],
         )
