@@ -53,7 +53,7 @@ _READY_SECONDS = 60.0
 _EARLIER_RUN_SECONDS = 45.0
 
 
-class AlreadyRunning(EmbeddedError):  # noqa: N818
+class AlreadyRunning(EmbeddedError):
     """Another process runs the servers of this DATA_DIR. The message names it."""
 
 
