@@ -33,8 +33,9 @@ def main() -> int:
     options = _options()
     started_at, began = datetime.now(tz=UTC), time.monotonic()
     load = os.getloadavg()[0]
-    # So that the servers end in order, and their folders with them.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    # So that the servers end in order, and their folders with them; SIGINT also where a shell ignored it for us.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     sections: dict[str, Section] = {}
 
     def say(line: str) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -127,23 +127,11 @@ def _rate(
         ]
         for client in ready:
             client()
-        began = time.perf_counter()
-        deadline = began + seconds
-        if clients == 1:
-            stored = _send_until(ready[0], deadline)
-        else:
-            counts = [0] * clients
-
-            def send(number: int) -> None:
-                counts[number] = _send_until(ready[number], deadline)
-
-            threads = [threading.Thread(target=send, args=[number]) for number in range(clients)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            stored = sum(counts)
-        return stored / (time.perf_counter() - began)
+        with ThreadPoolExecutor(clients) as threads:
+            began = time.perf_counter()
+            deadline = began + seconds
+            stored = sum(threads.map(_send_until, ready, [deadline] * clients))
+            return stored / (time.perf_counter() - began)
 
 
 def _send_until(client: Client, deadline: float) -> int:
