@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from budgets.errors import Refusal
 from budgets.payloads import Payload, read_payload
+from tests.budgets.bodies import broken_items, broken_requests, json_values
 from tests.factories import NOW, item, request_item
 
 OLDEST = NOW - timedelta(days=7)
@@ -419,42 +420,6 @@ def test_nesting_elsewhere_in_the_body_does_not_matter() -> None:
     deep = b"[" * 10_000 + b"]" * 10_000
     payload = read_bytes(b'{"meta":' + deep + b',"measurements":[' + GOOD + b"]}")
     assert payload.accepted == 1
-
-
-json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=8,
-)
-FIELDS = [
-    "feature",
-    "component",
-    "milestone",
-    "started_at",
-    "duration_ms",
-    "status",
-    "trace_id",
-    "span_id",
-    "parent_span_id",
-    "environment",
-    "release",
-    "labels",
-    "milestones",
-    "components",
-    "offset_ms",
-]
-broken_items = json_values | st.builds(
-    lambda changes: {**item("chat"), **changes},
-    st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=3),
-)
-broken_requests = json_values | st.builds(
-    lambda changes: {**request_item("chat"), **changes},
-    st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=3),
-)
 
 
 @given(st.lists(broken_items, max_size=4), st.lists(broken_requests, max_size=4))
