@@ -41,8 +41,8 @@ class Cause(Schema):
     """A component that takes longer than its allocation: its p99, which is a lower bound among timeouts."""
 
     component: str
-    allocated_ms: float
-    observed_ms: float
+    allocated_ms: int | float
+    observed_ms: int | float
 
 
 class EventAnswer(Schema):

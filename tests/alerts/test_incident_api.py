@@ -1,0 +1,345 @@
+"""Incidents and channels over HTTP, exactly as the contract says."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from alerts.models import Channel, Incident, Notification
+from budgets.models import Feature
+from tests.alerts.scenes import burn, incidents_of, look, overrun
+from tests.api import Api, error_code
+from tests.factories import NOW, SECRET, make_channel, make_feature, make_key, make_team
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _public_url(settings: LazySettings) -> None:
+    settings.PUBLIC_URL = "https://latency.example.com"
+    settings.OUTBOUND_ALLOWED_CIDRS = ["127.0.0.1/32"]
+
+
+@pytest.fixture
+def feature(api: Api) -> Feature:
+    return make_feature(team=api.team, slug="support-chat")
+
+
+@pytest.fixture
+def incident(feature: Feature) -> Incident:
+    make_channel(feature.team)
+    burn(feature, NOW)
+    overrun(feature, NOW)
+    look(feature, NOW)
+    return Incident.objects.get()
+
+
+def key_with(team, *scopes: str) -> str:
+    return make_key(team, *scopes)[1]
+
+
+# -- Reading ----------------------------------------------------------------------------------------
+
+
+def test_an_incident_reads_as_its_message_does_and_tells_how_far_it_has_come(
+    api: Api, incident: Incident
+) -> None:
+    answer = api.get(f"incidents/{incident.pk}")
+    assert answer.status_code == 200
+    document = answer.json()
+    message = Notification.objects.get().data["incident"]
+    assert document == {
+        **message,
+        "state": "open",
+        "acknowledged_at": None,
+        "resolved_at": None,
+        "events": [
+            {
+                "kind": "opened",
+                "at": "2026-11-21T20:00:30Z",
+                "actor": None,
+                "reason": "burning",
+                "note": "",
+                "details": incident.events.get().details,
+            }
+        ],
+    }
+    assert {key: document[key] for key in ("feature", "environment", "milestone", "component")} == {
+        "feature": "support-chat",
+        "environment": "production",
+        "milestone": "first_token",
+        "component": None,
+    }
+    assert b'"allocated_ms": 800,' in answer.content
+    assert document["severity"] == "page"
+    assert document["cause"].keys() == {"component", "allocated_ms", "observed_ms"}
+    assert document["runbook_url"] is None
+    assert document["url"] == f"https://latency.example.com/incidents/{incident.pk}/"
+
+
+def test_a_components_own_incident_has_no_milestone(api: Api, feature: Feature) -> None:
+    overrun(feature, NOW)
+    look(feature, NOW)
+    (document,) = api.get("incidents").json()["items"]
+    assert (document["milestone"], document["component"]) == (None, "tools")
+    assert (document["severity"], document["burn_rate"]) == ("ticket", None)
+
+
+def test_the_list_is_newest_first_and_narrows_by_state_and_feature(api: Api, feature: Feature) -> None:
+    other = make_feature(team=api.team, slug="search-help")
+    for one in (feature, other):
+        overrun(one, NOW)
+        look(one, NOW)
+    first, second = (incidents_of(one)[0].pk for one in (feature, other))
+    api.post(b"", path=f"incidents/{second}/resolve")
+
+    def listed(**query: str) -> list[int]:
+        return [item["id"] for item in api.get("incidents", **query).json()["items"]]
+
+    assert listed() == [second, first]
+    assert listed(state="open") == [first]
+    assert listed(state="resolved") == [second]
+    assert listed(feature="search-help") == [second]
+    assert listed(feature="search-help", state="open") == []
+
+
+def test_a_long_list_comes_in_pages_that_share_nothing(api: Api, feature: Feature) -> None:
+    for number in range(120):
+        Incident.objects.create(
+            feature=feature,
+            environment=f"environment {number}",
+            milestone="first_token",
+            severity="ticket",
+            rule="burn_rate 1d/2h",
+            summary="It burns.",
+            opened_at=NOW + timedelta(seconds=number),
+        )
+    seen: list[int] = []
+    query: dict[str, Any] = {}
+    for _ in range(3):
+        page = api.get("incidents", **query).json()
+        seen += [item["id"] for item in page["items"]]
+        query = {"cursor": page["next_cursor"]}
+    assert page["next_cursor"] is None
+    assert seen == [one.pk for one in reversed(incidents_of(feature))]
+
+
+def test_a_page_of_the_list_takes_the_same_statements_however_many_it_holds(
+    api: Api, feature: Feature
+) -> None:
+    def statements() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            api.get("incidents")
+        return len(queries)
+
+    api.get("incidents")
+    overrun(feature, NOW)
+    look(feature, NOW)
+    one = statements()
+    for component in ("model", "retrieval"):
+        overrun(feature, NOW, component=component)
+    look(feature, NOW)
+    assert statements() == one
+
+
+# -- Steps ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("verb", "state", "at"),
+    [("acknowledge", "acknowledged", "acknowledged_at"), ("resolve", "resolved", "resolved_at")],
+)
+def test_a_step_answers_with_the_incident_and_is_told_once(
+    api: Api, incident: Incident, verb: str, state: str, at: str
+) -> None:
+    path = f"incidents/{incident.pk}/{verb}"
+    answer = api.post({"note": "Rolled back v412"}, path=path)
+    assert answer.status_code == 200
+    document = answer.json()
+    assert document["state"] == state
+    assert document[at] is not None
+    assert document["events"][-1]["note"] == "Rolled back v412"
+    assert document["events"][-1]["actor"].startswith("key ")
+    again = api.post(b"", path=path)
+    assert again.status_code == 200
+    assert again.json() == document
+    events = Notification.objects.order_by("pk").values_list("event", flat=True)
+    assert list(events) == ["incident.opened", f"incident.{state}"]
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b" \n", b'{"note": ""}'])
+def test_the_note_may_be_left_out(api: Api, incident: Incident, body: bytes) -> None:
+    assert api.post(body, path=f"incidents/{incident.pk}/acknowledge").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"{", "malformed_json"),
+        (b'{"note": NaN}', "malformed_json"),
+        (b"\xff\xfe", "malformed_json"),
+        (b"[" * 10_000, "malformed_json"),
+        (b"[]", "invalid_note"),
+        (b'"done"', "invalid_note"),
+        (b'{"note": 7}', "invalid_note"),
+        (b'{"note": null}', "invalid_note"),
+        (b'{"note": "a\\u0000b"}', "invalid_note"),
+        (b'{"comment": "done"}', "invalid_note"),
+        (b'{"note": "' + b"a" * 5001 + b'"}', "invalid_note"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_body_that_is_no_note_changes_nothing(api: Api, incident: Incident, body: bytes, code: str) -> None:
+    answer = api.post(body, path=f"incidents/{incident.pk}/resolve")
+    assert (answer.status_code, error_code(answer)) == (400, code)
+    incident.refresh_from_db()
+    assert incident.state == "open"
+
+
+# -- Who may ----------------------------------------------------------------------------------------
+
+
+def paths(incident: Incident) -> list[tuple[str, str, str]]:
+    """(method, path, scope it takes)."""
+    return [
+        ("get", "incidents", "read"),
+        ("get", f"incidents/{incident.pk}", "read"),
+        ("post", f"incidents/{incident.pk}/acknowledge", "write"),
+        ("post", f"incidents/{incident.pk}/resolve", "write"),
+        ("put", "channels/pager", "write"),
+    ]
+
+
+def call(api: Api, method: str, path: str) -> Any:
+    if method == "get":
+        return api.get(path)
+    if method == "put":
+        return api.put(path, {"kind": "webhook", "url": "http://127.0.0.1:9/hook"})
+    return api.post(b"", path=path)
+
+
+def test_an_incident_of_another_team_does_not_exist(api: Api, incident: Incident) -> None:
+    team = make_team()
+    outsider = Api(team, key_with(team))
+    for method, path, _ in paths(incident)[1:4]:
+        answer = call(outsider, method, path)
+        assert (answer.status_code, error_code(answer)) == (404, "unknown_incident"), path
+    assert outsider.get("incidents").json() == {"items": [], "next_cursor": None}
+    answer = outsider.get("incidents", feature="support-chat")
+    assert (answer.status_code, error_code(answer)) == (404, "unknown_feature")
+
+
+def test_each_operation_takes_a_key_with_its_scope(api: Api, incident: Incident) -> None:
+    for method, path, scope in paths(incident):
+        others = [one for one in ("ingest", "read", "write") if one != scope]
+        answer = call(api.with_token(key_with(api.team, *others)), method, path)
+        assert (answer.status_code, error_code(answer)) == (403, "missing_scope"), path
+        assert call(api.with_token(None), method, path).status_code == 401, path
+        assert call(api.with_token(key_with(api.team, scope)), method, path).status_code in (200, 201), path
+
+
+@pytest.mark.parametrize("incident_id", ["0", "999999", "9" * 40, "-1", "seven", "1.5", "٧", "%00"])
+def test_an_incident_that_is_not_there_is_not_found(api: Api, feature: Feature, incident_id: str) -> None:
+    answer = api.get(f"incidents/{incident_id}")
+    assert answer.status_code == 404
+    error_code(answer)
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ({"state": "asleep"}, 400, "invalid_state"),
+        ({"state": ""}, 400, "invalid_state"),
+        ({"feature": "unheard-of"}, 404, "unknown_feature"),
+        ({"feature": "\0"}, 404, "unknown_feature"),
+        ({"cursor": "!"}, 400, "invalid_cursor"),
+    ],
+)
+def test_a_query_that_cannot_be_is_refused(
+    api: Api, feature: Feature, query: dict[str, str], status: int, code: str
+) -> None:
+    answer = api.get("incidents", **query)
+    assert (answer.status_code, error_code(answer)) == (status, code)
+
+
+# -- Channels ---------------------------------------------------------------------------------------
+
+WEBHOOK = {"kind": "webhook", "url": "https://93.184.215.14/hook", "secret": SECRET}
+
+
+def test_a_channel_is_made_and_then_changed(api: Api) -> None:
+    made = api.put("channels/pager", WEBHOOK)
+    assert made.status_code == 201
+    assert made.json() == {
+        "name": "pager",
+        "kind": "webhook",
+        "url": WEBHOOK["url"],
+        "min_severity": "ticket",
+        "enabled": True,
+    }
+    changed = api.put("channels/pager", {**WEBHOOK, "min_severity": "page"})
+    assert (changed.status_code, changed.json()["min_severity"]) == (200, "page")
+    assert api.put("channels/pager", {**WEBHOOK, "enabled": False}).json()["enabled"] is False
+    channel = Channel.objects.get()
+    assert (channel.team, channel.config) == (api.team, {"url": WEBHOOK["url"], "secret": SECRET})
+
+
+def test_a_secret_that_is_left_out_is_made_and_shown_once(api: Api) -> None:
+    document = {"kind": "webhook", "url": WEBHOOK["url"]}
+    shown = api.put("channels/pager", document).json()["secret"]
+    assert shown.startswith("whsec_")
+    assert "secret" not in api.put("channels/pager", document).json()
+    assert Channel.objects.get().config["secret"] == shown
+
+
+def test_two_teams_may_each_have_a_channel_of_one_name(api: Api) -> None:
+    team = make_team()
+    assert api.put("channels/pager", WEBHOOK).status_code == 201
+    assert Api(team, key_with(team)).put("channels/pager", WEBHOOK).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"kind": "pigeon"}, "kind"),
+        ({"kind": None}, "kind"),
+        ({"kind": ["webhook"]}, "kind"),
+        ({"url": "ftp://example.com"}, "url"),
+        ({"url": "http://10.0.0.1/hook"}, "url"),
+        ({"url": "http://169.254.169.254/latest/meta-data"}, "url"),
+        ({"url": 7}, "url"),
+        ({"url": "https://example.com/\0"}, "url"),
+        ({"secret": "hunter2"}, "secret"),
+        ({"secret": 7}, "secret"),
+        ({"min_severity": "disaster"}, "min_severity"),
+        ({"min_severity": ["page"]}, "min_severity"),
+        ({"enabled": "yes"}, "enabled"),
+        ({"colour": "red"}, "colour"),
+    ],
+    ids=str,
+)
+def test_a_channel_that_cannot_be_is_refused_and_nothing_is_saved(
+    api: Api, change: dict[str, Any], field: str
+) -> None:
+    answer = api.put("channels/pager", {**WEBHOOK, **change})
+    assert (answer.status_code, error_code(answer)) == (400, "invalid_channel")
+    assert list(answer.json()["error"]["fields"]) == [field]
+    assert Channel.objects.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "code"), [(b"{", "malformed_json"), (b"[]", "invalid_document"), (b"", "malformed_json")]
+)
+def test_a_body_that_is_no_channel_is_refused(api: Api, body: bytes, code: str) -> None:
+    answer = api.put("channels/pager", body)
+    assert (answer.status_code, error_code(answer)) == (400, code)
+
+
+def test_a_name_that_is_too_long_is_refused(api: Api) -> None:
+    answer = api.put(f"channels/{'a' * 201}", WEBHOOK)
+    assert (answer.status_code, error_code(answer)) == (400, "invalid_channel")
