@@ -45,6 +45,11 @@ class Groups:
     def __len__(self) -> int:
         return len(self.series_id)
 
+    def take(self, keep: np.ndarray) -> Groups:
+        """The rows at which `keep` is true."""
+        histogram = [packed for packed, kept in zip(self.histogram, keep.tolist(), strict=True) if kept]
+        return groups_of((getattr(self, name)[keep] for name in NAMES[:-1]), histogram)
+
 
 # In the order of the arguments of Groups; the last is the histogram, a list and not an array.
 NAMES = [column.name for column in fields(Groups)]
@@ -108,7 +113,7 @@ def group_measurements(
     start_us = (key % width + base) * MINUTE_US
 
     is_ok, is_error, is_timeout = status == Status.OK, status == Status.ERROR, status == Status.TIMEOUT
-    limit_ms = _limits(group_series, start_us)
+    limit_ms = limits_of(group_series, start_us)
     has_limit = ~np.isnan(limit_ms)
     with np.errstate(invalid="ignore"):
         is_over = is_timeout | (is_ok & (duration_ms > limit_ms[group]))
@@ -144,8 +149,8 @@ def group_measurements(
     )
 
 
-def _limits(series_id: np.ndarray, start_us: np.ndarray) -> np.ndarray:
-    """The limit in force in each group's minute, in ms; NaN where there was none."""
+def limits_of(series_id: np.ndarray, start_us: np.ndarray) -> np.ndarray:
+    """The limit in force in each minute, in ms; NaN where there was none. Rows of a series stand together."""
     histories = limit_histories(np.unique(series_id).tolist())
     limit_ms = np.full(len(series_id), np.nan)
     edges = np.flatnonzero(np.diff(series_id, prepend=-1))
@@ -188,9 +193,9 @@ def added_together(one: Groups, other: Groups) -> Groups:
     return add_up(concatenated(one, other), series_id, start_us)
 
 
-def concatenated(one: Groups, other: Groups) -> Groups:
-    columns = [np.concatenate([getattr(one, name), getattr(other, name)]) for name in NAMES[:-1]]
-    return groups_of(columns, one.histogram + other.histogram)
+def concatenated(*several: Groups) -> Groups:
+    columns = [np.concatenate([getattr(one, name) for one in several]) for name in NAMES[:-1]]
+    return groups_of(columns, [packed for one in several for packed in one.histogram])
 
 
 def add_up(rows: Groups, series_id: np.ndarray, start_us: np.ndarray) -> Groups:

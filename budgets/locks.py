@@ -9,6 +9,7 @@ NAMESPACE = 0x1A7E
 PARTITIONS = 1
 ROLL_UP = 2  # shared by roll-ups, exclusive to a rebuild, so that it sees all of a range or none
 COMPACT = 3
+REJUDGE = 4
 
 
 def lock(what: int) -> None:

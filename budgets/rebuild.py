@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from django.conf import settings
@@ -14,6 +15,7 @@ from django.db import connection, transaction
 from .errors import Refusal
 from .groups import (
     DAY_US,
+    HOUR_US,
     NAMES,
     Groups,
     add_up,
@@ -22,14 +24,17 @@ from .groups import (
     days_of,
     fetch_groups,
     group_measurements,
-    groups_of,
+    limits_of,
     read_raw,
     upsert,
 )
-from .locks import ROLL_UP, lock
-from .models import Feature
+from .locks import COMPACT, REJUDGE, ROLL_UP, lock, try_lock
+from .models import Feature, Series
 from .partitions import ensure_partitions, existing_days, oldest_kept_day
 from .rollups import DAY, HOUR, LEVELS, compact, mark_dirty
+
+# One turn of judging anew: well within the time that a worker's task may take.
+REJUDGE_WITHIN = timedelta(seconds=20)
 
 
 @dataclass
@@ -56,42 +61,108 @@ def rebuild(
     whole_hours = -(-end.timestamp() // 3600)
     # Nothing ends more than a minute ahead.
     end = min(datetime.fromtimestamp(whole_hours * 3600, tz=UTC), now.astimezone(UTC) + 2 * HOUR)
-    _require_raw(start, now)
+    _require_raw(start, end, now)
     series_ids = _series_of(feature_ids)
     result = Rebuilt()
+    days: set[datetime] = set()
     for hour in _hours_with_data(start, end):
-        with transaction.atomic():
-            # Alone with the range: no batch of it is rolled up while it is read and written.
-            lock(ROLL_UP)
-            wanted = _from_raw(hour, series_ids)
-            stored = _stored("budgets_rollup_minute", hour, hour + HOUR, series_ids)
-            result.minutes += len(wanted)
-            if only_check:
-                result.differences += differences("minute", wanted, stored)
-                result.differences += _hour_differences(wanted, hour, series_ids)
-                continue
-            _replace_minutes(hour, wanted, stored, series_ids)
-    if only_check:
-        result.differences += _day_differences(start, end, series_ids)
-    else:
+        days.add(hour.replace(hour=0))
+        if only_check:
+            _check_hour(hour, series_ids, result)
+        else:
+            _rebuild_hour(hour, series_ids, result)
+    for day in sorted(days):
+        if only_check:
+            result.differences += _day_differences(day, series_ids)
+        else:
+            mark_dirty(_stored("budgets_rollup_day", day, day + DAY, series_ids))
+    if not only_check:
         compact(now=now)
     return result
 
 
-def rejudge(*, now: datetime) -> list[int]:
+def rejudge(*, now: datetime, within: timedelta = REJUDGE_WITHIN) -> list[int]:
     """Judges anew what is stored of features that got the first version of a latency budget.
 
-    Such a version has been in force always. Gives the features' ids.
+    Such a version has been in force always. Gives the ids of the features that are done. It stops after
+    `within` and finds the rest at the next call: by the minutes in which a limit was in force and not
+    everything was judged, the latest first.
     """
-    judged = []
+    done: list[int] = []
+    deadline = time.monotonic() + within.total_seconds()
     for feature in Feature.objects.exclude(rejudge_requested_at=None).order_by("pk"):
-        requested_at = feature.rejudge_requested_at
-        rebuild(start=_complete_from(now), end=now + HOUR, now=now, feature_ids=[feature.pk])
-        Feature.objects.filter(pk=feature.pk, rejudge_requested_at=requested_at).update(
+        series_ids = _series_of([feature.pk])
+        for hour in _hours_not_judged(series_ids, now):
+            if time.monotonic() > deadline:
+                return done
+            with transaction.atomic():
+                if not try_lock(REJUDGE):
+                    return done
+                _rebuild_hour(hour, series_ids, Rebuilt())
+        compact(now=now)
+        Feature.objects.filter(pk=feature.pk, rejudge_requested_at=feature.rejudge_requested_at).update(
             rejudge_requested_at=None
         )
-        judged.append(feature.pk)
-    return judged
+        done.append(feature.pk)
+    return done
+
+
+def _hours_not_judged(series_ids: Collection[int], now: datetime) -> list[datetime]:
+    """The hours with minutes that had a limit and were not judged, as far as raw measurements are complete."""
+    complete_from = _complete_from(now)
+    with transaction.atomic():
+        # A roll-up that began before the version was saved may be about to write what it did not judge.
+        lock(ROLL_UP)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT series_id, (extract(epoch FROM start) * 1000000)::bigint FROM budgets_rollup_minute"
+            " WHERE series_id = ANY(%s) AND start >= %s AND judged < total ORDER BY series_id",
+            [list(series_ids), complete_from],
+        )
+        rows = cursor.fetchall()
+    if not rows:
+        return []
+    minutes = np.array(rows, dtype=np.int64)
+    has_limit = ~np.isnan(limits_of(minutes[:, 0], minutes[:, 1]))
+    hours = np.unique(minutes[has_limit, 1] // HOUR_US * HOUR_US)
+    kept = existing_days("budgets_measurement")
+    return [hour for hour in map(as_instant, hours[::-1].tolist()) if hour.date() in kept]
+
+
+def _rebuild_hour(hour: datetime, series_ids: Collection[int] | None, result: Rebuilt) -> None:
+    with transaction.atomic():
+        # Alone with the hour: no batch of it is rolled up while it is read and written.
+        lock(ROLL_UP)
+        wanted = _from_raw(hour, series_ids)
+        end = hour + HOUR
+        # An hour is derived again also where no minute is left, or ever was, that it came from.
+        stored = [
+            _stored(table, hour, end, series_ids)
+            for table in ("budgets_rollup_minute", "budgets_rollup_hour")
+        ]
+        with connection.cursor() as cursor:
+            condition, parameters = _only(series_ids)
+            cursor.execute(
+                f"DELETE FROM budgets_rollup_minute WHERE start >= %s AND start < %s {condition}",
+                [hour, end, *parameters],
+            )
+        if len(wanted):
+            ensure_partitions("budgets_rollup_minute", days_of(wanted.start_us))
+            upsert("budgets_rollup_minute", wanted)
+        touched = concatenated(wanted, *stored)
+        mark_dirty(touched)
+    result.minutes += len(wanted)
+
+
+def _check_hour(hour: datetime, series_ids: Collection[int] | None, result: Rebuilt) -> None:
+    with transaction.atomic():
+        lock(ROLL_UP)
+        wanted = _from_raw(hour, series_ids)
+        stored = _stored("budgets_rollup_minute", hour, hour + HOUR, series_ids)
+        result.minutes += len(wanted)
+        result.differences += differences("minute", wanted, stored)
+        hours = add_up(wanted, wanted.series_id, wanted.start_us // HOUR_US * HOUR_US)
+        result.differences += _clean_differences("hour", hours, hour, series_ids)
 
 
 def differences(level: str, wanted: Groups, stored: Groups) -> list[str]:
@@ -140,17 +211,25 @@ def _complete_from(now: datetime) -> datetime:
     )
 
 
-def _require_raw(start: datetime, now: datetime) -> None:
+def _require_raw(start: datetime, end: datetime, now: datetime) -> None:
     complete_from = _complete_from(now)
-    if start < complete_from and _has_rollups_before(start, complete_from):
+    incomplete = _has_rollups(start, min(end, complete_from)) if start < complete_from else False
+    # The retention may have been shorter than it is now.
+    kept = existing_days("budgets_measurement")
+    day = max(start.replace(hour=0), complete_from)
+    while day < end and not incomplete:
+        incomplete = day.date() not in kept and _has_rollups(day, day + DAY)
+        day += DAY
+    if incomplete:
         raise Refusal(
             "raw_incomplete",
-            f"Raw measurements are complete from {complete_from.isoformat()} on; a rebuild from {start.isoformat()} "
-            "would lose what only rollups still know. Nothing was changed.",
+            f"Raw measurements are complete from {complete_from.isoformat()} on at best; a rebuild from "
+            f"{start.isoformat()} would lose what only rollups still know. Nothing was changed.",
         )
 
 
-def _has_rollups_before(start: datetime, end: datetime) -> bool:
+def _has_rollups(start: datetime, end: datetime) -> bool:
+    """Whether there are any of minutes, hours and days that overlap [start, end)."""
     with connection.cursor() as cursor:
         for table in ("budgets_rollup_minute", "budgets_rollup_hour", "budgets_rollup_day"):
             floor = start.replace(hour=0) if table.endswith("day") else start
@@ -162,12 +241,19 @@ def _has_rollups_before(start: datetime, end: datetime) -> bool:
     return False
 
 
+@overload
+def _series_of(feature_ids: None) -> None: ...
+@overload
+def _series_of(feature_ids: Collection[int]) -> list[int]: ...
 def _series_of(feature_ids: Collection[int] | None) -> list[int] | None:
     if feature_ids is None:
         return None
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT id FROM budgets_series WHERE feature_id = ANY(%s)", [list(feature_ids)])
-        return [row[0] for row in cursor.fetchall()]
+    return list(Series.objects.filter(feature_id__in=list(feature_ids)).values_list("pk", flat=True))
+
+
+def _only(series_ids: Collection[int] | None) -> tuple[str, list[Any]]:
+    """The condition for these series and its parameters; for None, none."""
+    return ("", []) if series_ids is None else ("AND series_id = ANY(%s)", [list(series_ids)])
 
 
 def _hours_with_data(start: datetime, end: datetime) -> Iterator[datetime]:
@@ -180,73 +266,41 @@ def _hours_with_data(start: datetime, end: datetime) -> Iterator[datetime]:
         hour += HOUR
 
 
-def _from_raw(hour: datetime, series_ids: list[int] | None) -> Groups:
-    condition = "NOT EXISTS (SELECT 1 FROM budgets_batch b WHERE b.id = m.batch_id AND b.state = 'pending')"
-    parameters: list[Any] = []
-    if series_ids is not None:
-        condition += " AND series_id = ANY(%s)"
-        parameters.append(series_ids)
-    return group_measurements(*read_raw(condition, parameters, hour, hour + HOUR))
+def _from_raw(hour: datetime, series_ids: Collection[int] | None) -> Groups:
+    condition, parameters = _only(series_ids)
+    is_rolled_up = (
+        "NOT EXISTS (SELECT 1 FROM budgets_batch b WHERE b.id = m.batch_id AND b.state = 'pending')"
+    )
+    return group_measurements(*read_raw(f"{is_rolled_up} {condition}", parameters, hour, hour + HOUR))
 
 
-def _stored(table: str, start: datetime, end: datetime, series_ids: list[int] | None) -> Groups:
-    condition = "" if series_ids is None else "AND series_id = ANY(%s)"
+def _stored(table: str, start: datetime, end: datetime, series_ids: Collection[int] | None) -> Groups:
+    condition, parameters = _only(series_ids)
     return fetch_groups(
         f"SELECT {{columns}} FROM {table} WHERE start >= %s AND start < %s {condition}",
-        [start, end, *([] if series_ids is None else [series_ids])],
+        [start, end, *parameters],
     )
 
 
-def _replace_minutes(hour: datetime, wanted: Groups, stored: Groups, series_ids: list[int] | None) -> None:
-    with connection.cursor() as cursor:
-        condition = "" if series_ids is None else "AND series_id = ANY(%s)"
-        cursor.execute(
-            f"DELETE FROM budgets_rollup_minute WHERE start >= %s AND start < %s {condition}",
-            [hour, hour + HOUR, *([] if series_ids is None else [series_ids])],
-        )
-    if len(wanted):
-        ensure_partitions("budgets_rollup_minute", days_of(wanted.start_us))
-        upsert("budgets_rollup_minute", wanted)
-    touched = concatenated(wanted, stored) if len(stored) else wanted
-    if len(touched):
-        mark_dirty(touched)
-
-
-def _hour_differences(minutes: Groups, hour: datetime, series_ids: list[int] | None) -> list[str]:
-    wanted = add_up(minutes, minutes.series_id, np.full(len(minutes), int(hour.timestamp()) * 1_000_000))
-    return _clean_differences("hour", wanted, hour, hour + HOUR, series_ids)
-
-
-def _day_differences(start: datetime, end: datetime, series_ids: list[int] | None) -> list[str]:
-    """Days against their hours, which have been compared with raw where the range holds them."""
-    first = start.replace(hour=0)
-    hours = _stored("budgets_rollup_hour", first, end + DAY, series_ids)
-    wanted = add_up(hours, hours.series_id, hours.start_us // DAY_US * DAY_US)
-    last = (end - timedelta(microseconds=1)).replace(hour=0, minute=0, second=0, microsecond=0) + DAY
-    return _clean_differences("day", wanted, first, last, series_ids)
+def _day_differences(day: datetime, series_ids: Collection[int] | None) -> list[str]:
+    """A day against its hours, which have been compared with raw where the range holds them."""
+    with transaction.atomic():
+        # Neither may an hour change between the two looks.
+        lock(ROLL_UP)
+        lock(COMPACT)
+        hours = _stored("budgets_rollup_hour", day, day + DAY, series_ids)
+        wanted = add_up(hours, hours.series_id, hours.start_us // DAY_US * DAY_US)
+        return _clean_differences("day", wanted, day, series_ids)
 
 
 def _clean_differences(
-    level: str, wanted: Groups, start: datetime, end: datetime, series_ids: list[int] | None
+    level: str, wanted: Groups, start: datetime, series_ids: Collection[int] | None
 ) -> list[str]:
-    """Differences at a level, leaving out what is dirty: nobody reads those."""
-    dirty_table, table, *_ = LEVELS[level]
+    """Differences of one hour or day, leaving out what is dirty: nobody reads those."""
+    dirty, table, _, width, _ = LEVELS[level]
     with connection.cursor() as cursor:
-        cursor.execute(
-            f"SELECT series_id, start FROM {dirty_table} WHERE start >= %s AND start < %s", [start, end]
-        )
-        dirty = {(series_id, int(at.timestamp()) * 1_000_000) for series_id, at in cursor.fetchall()}
-    bounds = int(start.timestamp()) * 1_000_000, int(end.timestamp()) * 1_000_000
-
-    def clean(groups: Groups) -> Groups:
-        keep = np.array(
-            [
-                (int(series), int(at)) not in dirty and bounds[0] <= at < bounds[1]
-                for series, at in zip(groups.series_id, groups.start_us, strict=True)
-            ],
-            dtype=bool,
-        )
-        histogram = [packed for packed, kept in zip(groups.histogram, keep.tolist(), strict=True) if kept]
-        return groups_of((getattr(groups, name)[keep] for name in NAMES[:-1]), histogram)
-
-    return differences(level, clean(wanted), clean(_stored(table, start, end, series_ids)))
+        cursor.execute(f"SELECT series_id FROM {dirty} WHERE start = %s", [start])
+        is_dirty = [row[0] for row in cursor.fetchall()]
+    stored = _stored(table, start, start + width, series_ids)
+    clean = (groups.take(~np.isin(groups.series_id, is_dirty)) for groups in (wanted, stored))
+    return differences(level, *clean)

@@ -148,6 +148,8 @@ def mark_dirty(groups: Groups) -> None:
     DO UPDATE and not DO NOTHING: where a compaction holds the mark and is about to delete it, this must wait
     and then make it again, or what is merged here would never reach the hour.
     """
+    if not len(groups):
+        return
     for table, width_us in (("budgets_dirtyhour", HOUR_US), ("budgets_dirtyday", DAY_US)):
         start_us = groups.start_us // width_us * width_us
         keys = np.unique(np.stack([groups.series_id.astype(np.int64), start_us]), axis=1)
