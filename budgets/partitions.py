@@ -23,6 +23,12 @@ RETENTION_SETTINGS = {
     "budgets_span": "RAW_RETENTION_DAYS",
     "budgets_rollup_minute": "MINUTE_RETENTION_DAYS",
 }
+# What still has to be read from a day before it may go: batches that wait to be rolled up, hours to be derived.
+_AWAITED = {
+    "budgets_measurement": "SELECT 1 FROM budgets_batch"
+    " WHERE state = 'pending' AND ended_from < %(end)s AND ended_to >= %(start)s",
+    "budgets_rollup_minute": "SELECT 1 FROM budgets_dirtyhour WHERE start >= %(start)s AND start < %(end)s",
+}
 _NAME = re.compile(r"^(?P<table>.+)_(?P<day>\d{8})$")
 
 # Partitions that this process has seen, by database. A dropped one does no harm here:
@@ -66,8 +72,8 @@ def ensure_ahead(now: datetime) -> None:
 def drop_expired(now: datetime) -> list[str]:
     """Drops the partitions that have lain wholly beyond the retention for GRACE, and says which.
 
-    One that is in use just now is left for the next sweep rather than waited for: the lock it needs
-    would hold up every reader and writer of the table.
+    One is left for a later sweep where something in it has not been rolled up or derived yet, or where it is in
+    use just now: waiting for the lock that it needs would hold up every reader and writer of the table.
     """
     dropped = []
     for table, setting in RETENTION_SETTINGS.items():
@@ -76,9 +82,12 @@ def drop_expired(now: datetime) -> list[str]:
             if day >= keep_from:
                 break
             name = f"{table}_{day:%Y%m%d}"
+            if _is_awaited(table, day):
+                log.error("Partition %s is kept beyond its retention: not all of it is rolled up yet.", name)
+                continue
             try:
                 with transaction.atomic(), connection.cursor() as cursor:
-                    cursor.execute("SET LOCAL lock_timeout = '2s'")
+                    cursor.execute("SET LOCAL lock_timeout = '200ms'")
                     cursor.execute(f'DROP TABLE "{name}"')
             except OperationalError as error:
                 log.warning("Partition %s is in use and is dropped by a later sweep: %s", name, error)
@@ -86,6 +95,15 @@ def drop_expired(now: datetime) -> list[str]:
             _seen.discard((str(connection.settings_dict["NAME"]), table, day))
             dropped.append(name)
     return dropped
+
+
+def _is_awaited(table: str, day: date) -> bool:
+    if table not in _AWAITED:
+        return False
+    with connection.cursor() as cursor:
+        bounds = {"start": _midnight(day), "end": _midnight(day + timedelta(days=1))}
+        cursor.execute(f"SELECT EXISTS ({_AWAITED[table]})", bounds)
+        return bool(cursor.fetchone()[0])
 
 
 def oldest_kept_day(now: datetime, retention_days: int) -> date:
