@@ -49,7 +49,7 @@ class Incident(models.Model):
     component = models.ForeignKey(Component, models.CASCADE, null=True, related_name="incidents")
     state = models.CharField(max_length=15, choices=State, default=State.OPEN)
     severity = models.CharField(max_length=10, choices=Severity, help_text="The highest it has had")
-    rule = models.CharField(max_length=100, help_text="Name of the rule that opened it or raised it")
+    rule = models.CharField(max_length=300, help_text="Name of the rule that opened it or raised it")
     summary = models.TextField()
     cause = models.JSONField(null=True, help_text='{"component", "allocated_ms", "observed_ms"}')
     burn_rate = models.FloatField(null=True, help_text="Of the long window of the tier that fired")

@@ -222,6 +222,16 @@ def test_late_data_about_a_time_over_an_hour_past_opens_nothing() -> None:
     assert incidents_of(feature) == []
 
 
+def test_a_component_with_the_longest_name_overruns_like_any_other() -> None:
+    name = "é" * 200
+    budget = {**feature_document()["latency_budgets"][0], "allocations": {name: 400}}
+    feature = make_feature(components=[name], latency_budgets=[budget])
+    make_channel(feature.team)
+    overrun(feature, NOW, component=name)
+    look(feature, NOW)
+    assert only_incident(feature).rule == f"component_overrun {name}"
+
+
 def test_a_component_that_has_no_allocation_overruns_nothing() -> None:
     feature = make_feature()
     overrun(feature, NOW, component="reranking", over_ms=60_000)
