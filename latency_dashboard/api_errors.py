@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
+from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views import defaults
 
 from budgets.errors import error_document
 
@@ -19,7 +20,7 @@ _OTHER = ("internal_error", "Something went wrong on our side. It was logged.")
 
 
 class ApiErrorShape:
-    """Turns an error page into the contract's JSON."""
+    """Turns what is left of error pages, such as a method that is not allowed, into the contract's JSON."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -27,12 +28,33 @@ class ApiErrorShape:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
         is_json = response.get("Content-Type", "").startswith("application/json")
-        if response.status_code < 400 or is_json or not request.path_info.startswith("/api/"):
+        if response.status_code < 400 or is_json or not _is_api(request):
             return response
-        document = error_document(*_CODES.get(response.status_code, _OTHER))
-        # In place: the headers that others added stay.
-        response.content = json.dumps(document).encode()
-        response["Content-Type"] = "application/json"
-        if "Content-Length" in response:
-            response["Content-Length"] = str(len(response.content))
-        return response
+        shaped = _shaped(response.status_code)
+        for header in ("Allow", "Retry-After", "WWW-Authenticate"):
+            if header in response:
+                shaped[header] = response[header]
+        return shaped
+
+
+def _or_page(status: int, page: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A handler of errors: JSON below /api/, where no page is made in vain, else the page."""
+
+    def handle(request: HttpRequest, *details: Any, **named: Any) -> HttpResponse:
+        return _shaped(status) if _is_api(request) else page(request, *details, **named)
+
+    return handle
+
+
+bad_request = _or_page(400, defaults.bad_request)
+permission_denied = _or_page(403, defaults.permission_denied)
+page_not_found = _or_page(404, defaults.page_not_found)
+server_error = _or_page(500, defaults.server_error)
+
+
+def _is_api(request: HttpRequest) -> bool:
+    return request.path_info.startswith("/api/")
+
+
+def _shaped(status: int) -> JsonResponse:
+    return JsonResponse(error_document(*_CODES.get(status, _OTHER)), status=status)

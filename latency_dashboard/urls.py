@@ -14,3 +14,8 @@ urlpatterns = [
     path("", include("budgets.urls")),
     path("", include("alerts.urls")),
 ]
+
+handler400 = "latency_dashboard.api_errors.bad_request"
+handler403 = "latency_dashboard.api_errors.permission_denied"
+handler404 = "latency_dashboard.api_errors.page_not_found"
+handler500 = "latency_dashboard.api_errors.server_error"
