@@ -2,7 +2,7 @@
 
 Each verb takes one step: it writes the event, applies it to the incident's row and writes the messages to
 the channels, all in the caller's transaction or one of its own. Rules take their steps through
-alerts.evaluation, which decides which; people through `acknowledge` and `resolve`.
+alerts.settlement, which decides which; people through `acknowledge` and `resolve`.
 
 Reopening, flapping and escalation will be steps like these: a kind of event, a line in alerts.history.after
 and a verb here.
