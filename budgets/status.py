@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -17,7 +17,6 @@ from .burn_rates import (
     burn_rate,
     component_state,
     error_budget,
-    last_full_minute,
     milestone_state,
     objective_window,
     tiers_for,
@@ -32,7 +31,6 @@ WINDOWS = {**BURN_RATE_WINDOWS, "7d": timedelta(days=7), "28d": timedelta(days=2
 """The ranges that percentiles and components can be asked for."""
 DEFAULT_WINDOW_DAYS = 28
 """Of a milestone without a latency budget, which has no objective to take it from."""
-LAST_FULL_MINUTE = "last_full_minute"
 MAX_POINTS = 1000
 STEPS = {60: timedelta(minutes=1), 3600: timedelta(hours=1), 86400: timedelta(days=1)}
 
@@ -131,34 +129,6 @@ def get_overview(
     """Feature id -> milestone -> status, for milestones that are declared or measured; the number of queries
     does not grow with the number of features."""
     return _statuses(list(features), environment=environment, release=None, now=now, window=window, only=None)
-
-
-def window_counts(
-    feature_ids: Collection[int] | None, *, environment: str = "production", now: datetime
-) -> dict[tuple[int, str], dict[str, Counts]]:
-    """(feature id, "milestone:first_token" or "component:<name>") -> window -> exact counters.
-
-    The windows are those of burn rates, and "last_full_minute". None means every feature.
-    """
-    series = Series.objects.filter(environment=environment, feature__archived_at=None)
-    if feature_ids is not None:
-        series = series.filter(feature_id__in=list(feature_ids))
-    groups: dict[tuple[int, str], int] = {}
-    group_of_series = {
-        pk: groups.setdefault(
-            (feature_id, f"component:{component}" if component else f"milestone:{milestone}"), len(groups)
-        )
-        for pk, feature_id, milestone, component in series.values_list(
-            "pk", "feature_id", "milestone", "component__name"
-        )
-    }
-    names = [*BURN_RATE_WINDOWS, LAST_FULL_MINUTE]
-    bounds = [window_bounds(now, length) for length in BURN_RATE_WINDOWS.values()] + [last_full_minute(now)]
-    totals = read_ranges(group_of_series, [Range(start, end) for start, end in bounds])
-    return {
-        key: {name: totals[n].get(group, NOTHING).counts for n, name in enumerate(names)}
-        for key, group in groups.items()
-    }
 
 
 def get_timeseries(

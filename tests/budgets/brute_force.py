@@ -10,7 +10,7 @@ from uuid import UUID
 import numpy as np
 
 from budgets.histogram import AtLeast, LatencyHistogram
-from budgets.models import Feature, Rollup, Series
+from budgets.models import Feature, Milestone, Rollup, Series
 from budgets.tiles import Counts
 
 MINUTE_US = 60_000_000
@@ -20,9 +20,9 @@ BEYOND_ALL_MS = 1e300  # where a timeout ranks; infinities cannot be interpolate
 
 
 class Sample(NamedTuple):
-    """One measurement of a component."""
+    """One measurement of a component, or of a milestone."""
 
-    component: str
+    name: str
     ended_us: int
     duration_ms: float
     status: str = "ok"
@@ -38,7 +38,7 @@ class Sample(NamedTuple):
         started_us = self.ended_us - round(self.duration_ms * 1e3)
         return {
             "feature": feature.slug,
-            "component": self.component,
+            "milestone" if self.name in Milestone.values else "component": self.name,
             "started_at": instant(started_us).isoformat(),
             "duration_ms": self.duration_ms,
             "status": self.status,
@@ -48,7 +48,7 @@ class Sample(NamedTuple):
 
 
 Limit = Callable[[str, int], float | None]
-"""The limit of a component in the minute that starts at so many microseconds."""
+"""The limit of a component or milestone in the minute that starts at so many microseconds."""
 
 
 def instant(us: int) -> datetime:
@@ -63,7 +63,7 @@ def us(at: datetime) -> int:
 def counts_of(samples: Iterable[Sample], limit: Limit) -> Counts:
     total = errors = timeouts = judged = good = over = 0
     for sample in samples:
-        limit_ms = limit(sample.component, sample.minute_us)
+        limit_ms = limit(sample.name, sample.minute_us)
         is_over = sample.status == "timeout" or (
             sample.status == "ok" and limit_ms is not None and sample.duration_ms > limit_ms
         )
@@ -110,23 +110,23 @@ Rows = dict[tuple[str, str, int], dict[str, Any]]
 
 
 def rows_of(samples: Iterable[Sample], width_us: int, limit: Limit) -> Rows:
-    """(component, release, start) -> the columns of its rollup."""
+    """(component or milestone, release, start) -> the columns of its rollup."""
     grouped: dict[tuple[str, str, int], list[Sample]] = {}
     for sample in samples:
         start_us = sample.ended_us // width_us * width_us
-        grouped.setdefault((sample.component, sample.release, start_us), []).append(sample)
+        grouped.setdefault((sample.name, sample.release, start_us), []).append(sample)
     return {key: row_of(several, limit) for key, several in grouped.items()}
 
 
 def stored_rows(feature: Feature, model: type[Rollup]) -> Rows:
     """What a table holds of a feature, in the shape of `rows_of`."""
     names = {
-        pk: (component, release)
-        for pk, component, release in Series.objects.filter(feature=feature).values_list(
-            "pk", "component__name", "release"
+        pk: (component or milestone, release)
+        for pk, component, milestone, release in Series.objects.filter(feature=feature).values_list(
+            "pk", "component__name", "milestone", "release"
         )
     }
-    columns = list(row_of([], lambda component, minute_us: None))
+    columns = list(row_of([], lambda name, minute_us: None))
     return {
         (*names[row["series_id"]], us(row["start"])): {
             name: bytes(row[name]) if name == "histogram" else row[name] for name in columns

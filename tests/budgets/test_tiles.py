@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from budgets import rollups
 from budgets.models import Feature, Series
 from budgets.partitions import ensure_partitions
-from budgets.tiles import Range, Totals, read_buckets, read_ranges
+from budgets.tiles import Counts, Range, Totals, read_buckets, read_counts, read_ranges
 from tests.budgets.brute_force import (
     DAY_US,
     HOUR_US,
@@ -24,8 +24,8 @@ from tests.budgets.brute_force import (
     row_of,
 )
 from tests.budgets.histories import (
-    ALLOCATED_MS,
     END_US,
+    LIMITS_MS,
     START_US,
     Post,
     Step,
@@ -38,7 +38,7 @@ from tests.budgets.histories import (
 from tests.factories import NOW
 
 pytestmark = pytest.mark.django_db
-COMPONENTS = sorted(ALLOCATED_MS)
+NAMES = sorted(LIMITS_MS)
 MIDNIGHT_US = END_US // DAY_US * DAY_US
 
 
@@ -51,22 +51,24 @@ def days() -> None:
 
 
 def read(feature: Feature, ranges: list[tuple[int, int]]) -> list[dict[str, Totals]]:
-    """For each range the totals of each component, over all releases."""
+    """For each range the totals of each component and milestone, over all releases."""
     groups = {
-        pk: COMPONENTS.index(name)
-        for pk, name in Series.objects.filter(feature=feature).values_list("pk", "component__name")
+        pk: NAMES.index(component or milestone)
+        for pk, component, milestone in Series.objects.filter(feature=feature).values_list(
+            "pk", "component__name", "milestone"
+        )
     }
     found = read_ranges(
         groups, [Range(instant(start), instant(end), with_histogram=True) for start, end in ranges]
     )
-    return [{COMPONENTS[group]: totals for group, totals in one.items()} for one in found]
+    return [{NAMES[group]: totals for group, totals in one.items()} for one in found]
 
 
 def within(samples: list[Sample], start_us: int, end_us: int) -> dict[str, list[Sample]]:
     found: dict[str, list[Sample]] = {}
     for sample in samples:
         if start_us <= sample.ended_us < end_us:
-            found.setdefault(sample.component, []).append(sample)
+            found.setdefault(sample.name, []).append(sample)
     return found
 
 
@@ -106,9 +108,29 @@ def test_every_range_reads_as_computed_from_raw_whatever_happened_in_whatever_or
             for found, (start, end) in zip(read(feature, ranges), ranges, strict=True):
                 expected = within(samples, start, end)
                 assert found.keys() == expected.keys()
-                for component, several in expected.items():
-                    assert_is(found[component], several)
+                for name, several in expected.items():
+                    assert_is(found[name], several)
+            assert read_counts_by_name(feature, ranges) == [
+                {name: counts_of(several, limit) for name, several in within(samples, *one).items()}
+                for one in ranges
+            ]
             rollups.compact(now=NOW)
+
+
+def read_counts_by_name(feature: Feature, ranges: list[tuple[int, int]]) -> list[dict[str, Counts]]:
+    """For each range the counters of each component and milestone, over all releases, by the faster reader."""
+    names = {
+        pk: component or milestone
+        for pk, component, milestone in Series.objects.filter(feature=feature).values_list(
+            "pk", "component__name", "milestone"
+        )
+    }
+    found: list[dict[str, Counts]] = []
+    for one in read_counts(list(names), [Range(instant(start), instant(end)) for start, end in ranges]):
+        found.append({})
+        for pk, counts in one.items():
+            found[-1][names[pk]] = found[-1].get(names[pk], Counts()) + counts
+    return found
 
 
 @pytest.mark.usefixtures("days")
