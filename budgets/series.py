@@ -28,7 +28,8 @@ _known: dict[tuple[str, int], dict[_Name, tuple[int, float | None]]] = {}
 
 def resolve(team: Team, targets: Iterable[Target], now: datetime) -> dict[Target, int | Reason]:
     """The series of each target, made where it is new; or why there is none."""
-    wanted = set(targets)
+    # In their order: of several that are new, the first gets what the limits leave.
+    wanted = dict.fromkeys(targets)
     features = {
         slug: (pk, archived_at)
         for slug, pk, archived_at in Feature.objects.filter(
@@ -53,7 +54,7 @@ def resolve(team: Team, targets: Iterable[Target], now: datetime) -> dict[Target
         else:
             unknown.setdefault(feature_id, []).append(target)
     for feature_id, several in sorted(unknown.items()):
-        resolved |= _make(feature_id, sorted(several, key=repr), now)
+        resolved |= _make(feature_id, several, now)
     return resolved
 
 

@@ -31,7 +31,7 @@ _STATUSES = ("ok", "error", "timeout")
 
 
 def measurements(feature: Feature) -> list[Stored]:
-    """By the end, then by the name of what was measured."""
+    """By the end, then by the name of what was measured, then by the release."""
     return _read(Measurement.objects.filter(series__feature=feature).select_related("series__component"))
 
 
@@ -56,7 +56,7 @@ def _read(rows: Any) -> list[Stored]:
         )
         for row in rows
     ]
-    return sorted(found, key=lambda one: (one.ended_at, one.component or one.milestone or ""))
+    return sorted(found, key=lambda one: (one.ended_at, one.component or one.milestone or "", one.release))
 
 
 def _hex(number: int | None) -> str | None:
