@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Q
 
 from .errors import Refusal
@@ -81,7 +81,7 @@ def authenticate(token: str, now: datetime) -> IngestKey | None:
     parts = token.split("_", 2)
     if len(parts) != 3 or parts[0] != "ld" or len(parts[1]) != PREFIX_LENGTH or "\0" in token:
         return None
-    key = IngestKey.objects.select_related("team").filter(prefix=parts[1]).first()
+    key = _with_prefix(parts[1])
     # The digest is compared also where no key has the prefix, so that both take the same time.
     is_right = hmac.compare_digest(bytes(key.digest) if key else b"\0" * 32, _digest(parts[2]))
     if key is None or not is_right or not key.is_usable(now):
@@ -91,6 +91,35 @@ def authenticate(token: str, now: datetime) -> IngestKey | None:
             Q(last_used_at=None) | Q(last_used_at__lt=now - LAST_USED_RESOLUTION)
         ).update(last_used_at=now)
     return key
+
+
+def _with_prefix(prefix: str) -> IngestKey | None:
+    """The key and its team in one statement, written out: every request asks, and building it anew costs more."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT k.id, k.name, k.prefix, k.digest, k.scopes, k.created_at, k.expires_at, k.revoked_at, k.last_used_at,
+                   t.id, t.slug, t.name, t.created_at
+            FROM budgets_ingestkey k JOIN budgets_team t ON t.id = k.team_id WHERE k.prefix = %s
+            """,
+            [prefix],
+        )
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    team = Team(pk=row[9], slug=row[10], name=row[11], created_at=row[12])
+    return IngestKey(
+        pk=row[0],
+        name=row[1],
+        prefix=row[2],
+        digest=row[3],
+        scopes=row[4],
+        created_at=row[5],
+        expires_at=row[6],
+        revoked_at=row[7],
+        last_used_at=row[8],
+        team=team,
+    )
 
 
 def _digest(secret: str) -> bytes:

@@ -363,8 +363,8 @@ class _Reader:
         started, durations, statuses, traces, spans, parents, labels = (
             zip(*rows, strict=True) if rows else ((),) * 7
         )
-        positions: dict[Target, int] = {}
-        target = np.array([positions.setdefault(one, len(positions)) for one in targets], dtype=np.int64)
+        positions = {one: position for position, one in enumerate(dict.fromkeys(targets))}
+        target = np.fromiter(map(positions.__getitem__, targets), dtype=np.int64, count=len(targets))
         seconds = np.array(
             [at if at.__class__ is float else at.timestamp() for at in started],
             dtype=np.float64,
@@ -376,7 +376,7 @@ class _Reader:
             targets=list(positions),
             ended_us=self._ended_us(seconds, duration_ms, origins, names),
             duration_ms=duration_ms,
-            status=np.array([STATUSES[status] for status in statuses], dtype=np.int16),
+            status=np.fromiter(map(STATUSES.__getitem__, statuses), dtype=np.int16, count=len(rows)),
             trace_id=self._ids("trace_id", traces, origins),
             span_id=self._ids("span_id", spans, origins),
             parent_span_id=self._ids("parent_span_id", parents, origins),
