@@ -247,7 +247,7 @@ def _cause_words(cause: dict[str, Any]) -> str:
     allocated_ms, observed_ms = float(cause["allocated_ms"]), float(cause["observed_ms"])
     excess = formats.duration(observed_ms - allocated_ms)
     return (
-        f"{cause['component']}: p99 {formats.duration(observed_ms, near=allocated_ms)} against its allocation of "
+        f"{formats.name(cause['component'])}: p99 {formats.duration(observed_ms, near=allocated_ms)} against its allocation of "
         f"{formats.limit(allocated_ms)}, {excess} over"
     )
 
@@ -302,7 +302,7 @@ def _chart_places(incident: Incident, target: str) -> list[ChartPlace]:
             ChartPlace(
                 name=f"incident-{incident.pk}-{name}",
                 title=title,
-                label=f"Percentiles of {found[1]} around the incident",
+                label=f"Percentiles of {formats.name(found[1])} around the incident",
                 url=reverse("incident-chart", kwargs=address | {"form": "json"}),
                 csv_url=reverse("incident-chart", kwargs=address | {"form": "csv"}),
                 height=charts.HEIGHT_PX[size],

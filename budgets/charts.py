@@ -29,6 +29,8 @@ Percentile = float | AtLeast | None
 HEIGHT_PX: Final[dict[str, int]] = {"large": 300, "small": 190}
 _ROW_PX: Final = 34
 _FONT_PX: Final = 12
+_FONT: Final = "system-ui, -apple-system, Segoe UI, Roboto, Liberation Sans, sans-serif"
+_DEEPEST: Final = -200.0  # per cent of an error budget; the axis goes no further down
 _LABEL_GAP_PX: Final = 14  # two labels closer than this would lie on each other
 
 # The three percentiles differ by dash and weight, so that they are told apart without colour.
@@ -84,7 +86,7 @@ class Chart:
 def plain(text: str, *, at_most: int | None = None) -> str:
     """A name as Plotly shows it letter by letter: no tag, link or entity of it takes effect.
 
-    >>> plain('<a href="javascript:x">tools & co</a>', at_most=14)
+    >>> plain('<a href="javascript:x">tools & co</a>', at_most=15)
     '&lt;a href="javas…'
     """
     text = "".join(c if c.isprintable() else " " for c in text)
@@ -139,7 +141,7 @@ def percentile_lines(
                 "name": name,
                 "x": starts,
                 "y": y,
-                "line": line,
+                "line": line if size == "large" else {**line, "width": 1},
                 # A value between two gaps has no line to be seen by.
                 "marker": {"size": [5 if lonely else 0 for lonely in _lonely(y)], "color": line["color"]},
                 "connectgaps": False,
@@ -272,7 +274,8 @@ def burn_down(series: TimeSeries, *, objective: Decimal, window_end: datetime) -
                 ]
             )
     remaining = y[-1]
-    low = min(0.0, *y)
+    # Overspent twenty times over, the rest of the chart would be a line at its upper edge.
+    low = max(min(0.0, *y), _DEEPEST)
     bottom = low * 1.08 - (4 if low < 0 else 0)
     data: list[dict[str, Any]] = [
         {
@@ -364,9 +367,7 @@ def allocation_against_observed(status: FeatureStatus) -> Chart:
                 [_ms(c.allocated_ms) for _, c in allocated],
                 width=0.72,
                 marker={"color": "var(--track)", "line": {"color": "var(--line-strong)", "width": 1}},
-                hover=[
-                    f"{plain(c.component)}: allocation {formats.limit(c.allocated_ms)}" for _, c in allocated
-                ],
+                hover=[_component_hover(c) for _, c in allocated],
                 name="allocation",
             )
         )
@@ -402,7 +403,7 @@ def allocation_against_observed(status: FeatureStatus) -> Chart:
         )
     row_names = [
         *(["Latency budget"] if budget else []),
-        *(plain(c.component, at_most=16) for c in components),
+        *(plain(c.component, at_most=14) for c in components),
     ]
     layout = _layout(
         size="large",
@@ -626,9 +627,9 @@ def _layout(
     """The layout that all charts share. `narrow` is what a phone puts in place of the same keys."""
     return {
         "height": height or HEIGHT_PX[size],
-        "margin": margin or {"l": 60, "r": 88, "t": 14, "b": 28},
-        "meta": {"narrow": narrow or {"margin": {"l": 52, "r": 80, "t": 14, "b": 28}}},
-        "font": {"size": _FONT_PX, "color": "var(--ink-soft)", "family": "system-ui, sans-serif"},
+        "margin": margin or {"l": 64, "r": 96, "t": 14, "b": 28},
+        "meta": {"narrow": narrow or {"margin": {"l": 58, "r": 86, "t": 14, "b": 28}}},
+        "font": {"size": _FONT_PX, "color": "var(--ink-soft)", "family": _FONT},
         "paper_bgcolor": "var(--surface)",
         "plot_bgcolor": "var(--surface)",
         "showlegend": False,
@@ -637,7 +638,7 @@ def _layout(
         "hoverlabel": {
             "bgcolor": "var(--surface)",
             "bordercolor": "var(--line-strong)",
-            "font": {"color": "var(--ink)", "size": _FONT_PX},
+            "font": {"color": "var(--ink)", "size": _FONT_PX, "family": _FONT},
             "align": "left",
         },
         "uirevision": "kept",
@@ -835,11 +836,11 @@ def _hover_texts(series: TimeSeries, *, limit_word: str, unit: str) -> list[str]
 def _lines_summary(series: TimeSeries, *, subject: str, limit_word: str) -> str:
     total = sum(series.total)
     if not total:
-        return f"{subject}: nothing was measured in this range."
+        return f"{formats.name(subject)}: nothing was measured in this range."
     worst = max(range(len(series.start)), key=lambda i: _rank(series.p99[i]))
     limit = series.limit_ms[worst]
     parts = [
-        f"{subject}: {formats.count(total)} measured. Slowest p99 "
+        f"{formats.name(subject)}: {formats.count(total)} measured. Slowest p99 "
         f"{formats.duration(series.p99[worst], near=limit)} at {formats.instant(series.start[worst])}"
     ]
     judged = [i for i, value in enumerate(series.limit_ms) if value is not None and series.total[i]]
@@ -866,7 +867,7 @@ def _allocation_summary(status: FeatureStatus) -> str:
     sentences = []
     if over:
         named = ", ".join(
-            f"{c.component} (p99 {formats.duration(c.percentiles_ms.p99, near=c.allocated_ms)} against "
+            f"{formats.name(c.component)} (p99 {formats.duration(c.percentiles_ms.p99, near=c.allocated_ms)} against "
             f"{formats.limit(c.allocated_ms)})"
             for c in over
         )
@@ -874,7 +875,9 @@ def _allocation_summary(status: FeatureStatus) -> str:
     elif any(c.allocated_ms is not None and c.counts.total for c in status.components):
         sentences.append("No component is over its allocation.")
     if unallocated:
-        sentences.append(f"Measured but not allocated: {', '.join(c.component for c in unallocated)}.")
+        sentences.append(
+            f"Measured but not allocated: {', '.join(formats.name(c.component) for c in unallocated)}."
+        )
     return " ".join(sentences) or "No component was measured in this range."
 
 

@@ -7,6 +7,7 @@ compared with. Every number is joined to its unit by a no-break space.
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
@@ -42,7 +43,7 @@ def significant(value: float, *, near: float | None = None, digits: int = 3) -> 
     """A number with so many significant digits, or with as many more as it takes to differ from `near`.
 
     >>> significant(2890.4), significant(0.03141), significant(12345.6)
-    ('2890', '0.0314', '12346')
+    ('2890', '0.0314', '12,346')
     >>> significant(3000.2, near=3000), significant(3000, near=3000), significant(2.9996, near=3)
     ('3000.2', '3000', '2.9996')
     """
@@ -51,7 +52,7 @@ def significant(value: float, *, near: float | None = None, digits: int = 3) -> 
         while float(text) == float(near) and digits < 17:
             digits += 1
             text = _rounded(value, digits)
-    return text.replace("-", MINUS)
+    return _grouped(text)
 
 
 def exact(value: float | Decimal) -> str:
@@ -61,7 +62,7 @@ def exact(value: float | Decimal) -> str:
     ('3000', '0.5')
     """
     text = f"{Decimal(str(value)):f}"
-    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", MINUS)
+    return _grouped(text.rstrip("0").rstrip(".") if "." in text else text)
 
 
 def unit_of(values: Iterable[Milliseconds]) -> str:
@@ -115,7 +116,7 @@ def percent(
     while True:
         text = _rounded(value, digits) if decimals is None else f"{value:.{decimals + digits - 3}f}"
         if digits >= 14 or all(float(text) != stop or value == stop for stop in limits):
-            return f"{text.replace('-', MINUS)}{NBSP}%"
+            return f"{_grouped(text)}{NBSP}%"
         digits += 1
 
 
@@ -169,6 +170,26 @@ def window_words(window: str) -> str:
 def last(window: str) -> str:
     """The window that ends now, in words: "last 28 days", "last hour"."""
     return f"last {window_words(window).removeprefix('1 ')}"
+
+
+def name(text: str) -> str:
+    """A name within a sentence: what is written from right to left in it turns nothing around it.
+
+    >>> name("tools") == "tools", name("a\N{RIGHT-TO-LEFT OVERRIDE}b") == "a b"
+    (True, True)
+    """
+    text = "".join(c if c.isprintable() else " " for c in text)
+    if any(unicodedata.bidirectional(c) in ("R", "AL", "AN") for c in text):
+        return f"\N{FIRST STRONG ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
+    return text
+
+
+def _grouped(text: str) -> str:
+    """A plain number with a true minus, and with commas from five digits on: 3000, but 12,346."""
+    whole, point, rest = text.partition(".")
+    if len(whole.lstrip("-")) > 4:
+        whole = f"{int(whole):,}"
+    return f"{whole}{point}{rest}".replace("-", MINUS)
 
 
 def _rounded(value: float, digits: int) -> str:

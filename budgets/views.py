@@ -58,9 +58,10 @@ def overview(request: PageRequest) -> HttpResponse:
     frame = Frame(
         as_of=now,
         environment=environment,
-        environments=environments_of(features, environment),
+        environments=environments_of(features, environment) if features else (),
         range=window or "",
-        ranges=RANGES,
+        ranges=RANGES if features else (),
+        every_s=3 if len(features) <= 50 else 10,
     )
     return answer_page(
         request,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -223,7 +224,7 @@ def feature_verdict(status: FeatureStatus, window: str | None) -> Verdict:
         )
     achieved = (
         f"{formats.percent(counts.sli_ratio, near=budget.objective, decimals=2)} of {formats.count(counts.judged)} "
-        f"{plural('request', counts.judged)} were in time"
+        f"{plural('request', counts.judged)} {'was' if counts.judged == 1 else 'were'} in time"
     )
     burning = _fastest_burn(status)
     lead = {
@@ -252,7 +253,7 @@ def _component_sentence(status: FeatureStatus, window: str | None) -> str:
         p99 = worst.percentiles_ms.p99
         share = formats.percent(over_ratio(worst))
         return (
-            f"Worst component: {worst.component}, p99 {formats.duration(p99, near=worst.allocated_ms)} against its "
+            f"Worst component: {formats.name(worst.component)}, p99 {formats.duration(p99, near=worst.allocated_ms)} against its "
             f"allocation of {formats.limit(worst.allocated_ms)}; {share} of its calls were over {within}."
         )
     if any(c.allocated_ms is not None and c.counts.judged for c in status.components):
@@ -299,11 +300,19 @@ def _left_words(status: FeatureStatus) -> str:
     if error_budget is None or error_budget.remaining_ratio is None:
         return "nothing was judged"
     left = error_budget.allowed_bad - counts.bad
-    allowed = f"of {formats.count(error_budget.allowed_bad)} allowed"
-    if left < 0:
-        over = -int(left // 1)
-        return f"{formats.count(over)} bad {plural('request', over)} more than the {formats.count(error_budget.allowed_bad)} allowed"
-    return f"{formats.count(left)} more may be slow or fail, {allowed}"
+    if error_budget.allowed_bad < 1 and not counts.bad:
+        return "too few requests to allow a slow one"
+    if left >= 0:
+        return f"{formats.count(left)} more may be slow or fail, of {formats.count(error_budget.allowed_bad)} allowed"
+    if error_budget.allowed_bad < 1:
+        return (
+            f"{formats.count(counts.bad)} bad {plural('request', counts.bad)}, where less than one is allowed"
+        )
+    over = math.ceil(-left)
+    return (
+        f"{formats.count(over)} bad {plural('request', over)} more than the "
+        f"{formats.count(error_budget.allowed_bad)} allowed"
+    )
 
 
 def _component_row(component: ComponentStatus) -> ComponentRow:
@@ -330,7 +339,7 @@ def _tier_rows(status: FeatureStatus) -> list[tuple[TierRow, Tier]]:
     rows = []
     for tier in tiers_for(budget.objective, budget.window_days):
         is_over = _is_over(tier, rates)
-        has_data = any(rates.get(window) is not None for window in (tier.long, tier.short))
+        has_data = all(rates.get(window) is not None for window in (tier.long, tier.short))
         state = "firing" if is_over else "ok" if has_data else "no_data"
         rows.append(
             (
@@ -431,7 +440,7 @@ def _chart_places(feature: Feature, status: FeatureStatus, window: str | None) -
             place(
                 "percentiles",
                 c.component,
-                f"Percentiles of {c.component} over time, {within}",
+                f"Percentiles of {formats.name(c.component)} over time, {within}",
                 key=f"component-{number}",
                 target=f"component:{c.component}",
                 height=charts.HEIGHT_PX["small"],

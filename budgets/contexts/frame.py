@@ -27,6 +27,8 @@ class Frame:
     range: str = ""
     ranges: Sequence[str] = ()
     is_live: bool = True
+    every_s: int = 3
+    """How often the page is refreshed while somebody is there."""
 
 
 def environments_of(features: Iterable[Feature], chosen: str) -> list[str]:

@@ -19,6 +19,7 @@ from budgets.tiles import Counts
 from .frame import page_url
 from .parts import (
     BAD,
+    FEW,
     WORST_FIRST,
     Bullet,
     bullet,
@@ -53,6 +54,10 @@ class OverviewLine:
     @property
     def objective(self) -> Decimal | None:
         return self.status.latency_budget.objective if self.status.latency_budget else None
+
+    @property
+    def is_few(self) -> bool:
+        return 0 < self.status.counts.judged < FEW
 
     @property
     def sli_ratio(self) -> float | None:

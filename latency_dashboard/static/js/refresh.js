@@ -1,15 +1,15 @@
-// Keeps a page current: every 3 s while somebody is there, every minute otherwise; never while the page
+// Keeps a page current: every few seconds while somebody is there, every minute otherwise; never while the page
 // is hidden, while somebody types or has paused it. Needs htmx.
 "use strict";
 
 (() => {
-  const ACTIVE_EVERY_MS = 3000;
   const IDLE_EVERY_MS = 60000;
   const IDLE_AFTER_MS = 120000;
 
   const source = document.querySelector("[data-live]");
   if (!source) return;
 
+  const activeEveryMs = 1000 * Number(source.dataset.live);
   let lastSeen = performance.now();
   let lastAsked = performance.now();
   let isPaused = false;
@@ -42,7 +42,7 @@
   function consider() {
     if (isPaused || isAsking || document.hidden || isTyping()) return;
     const now = performance.now();
-    const every = now - lastSeen < IDLE_AFTER_MS ? ACTIVE_EVERY_MS : IDLE_EVERY_MS;
+    const every = now - lastSeen < IDLE_AFTER_MS ? activeEveryMs : IDLE_EVERY_MS;
     if (now - lastAsked >= every) refresh();
   }
 
