@@ -202,6 +202,11 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_connect_timeout": 5,
     "socket_keepalive": True,
     "health_check_interval": 25,
+    # Of a connection to publish on: 0.3 s, then the sender goes on without. A worker's own is tried for ever.
+    "max_retries": 3,
+    "interval_start": 0,
+    "interval_step": 0.1,
+    "interval_max": 0.3,
 }
 CELERY_TASK_PUBLISH_RETRY_POLICY = {
     "max_retries": 3,

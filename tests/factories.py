@@ -68,6 +68,11 @@ def make_feature(
     ).feature
 
 
+def redeclare(feature: Feature, *, now: datetime = NOW, **overrides: Any) -> None:
+    """Declares a feature again: as support chat, or what the overrides make of it."""
+    make_feature(team=feature.team, slug=feature.slug, now=now, **overrides)
+
+
 def make_channel(team: Team, **overrides: Any) -> Channel:
     """A webhook that takes tickets; its URL leads nowhere unless the test says where."""
     config = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 from django.db import transaction
@@ -121,10 +121,10 @@ def lived(history: Iterable[Step]) -> Iterator[Feature]:
         transaction.set_rollback(True)
 
 
-def post(key: IngestKey, feature: Feature, items: Iterable[Sample]) -> None:
+def post(key: IngestKey, feature: Feature, items: Iterable[Sample], *, now: datetime = NOW) -> None:
     """Stores samples as one batch that waits to be rolled up."""
     body = msgspec.json.encode({"measurements": [sample.item(feature) for sample in items]})
-    answer = ingest.accept(key=key, body=body, now=NOW)
+    answer = ingest.accept(key=key, body=body, now=now)
     assert answer.status == 200, answer.document
     assert not answer.document["rejected"], answer.document
 

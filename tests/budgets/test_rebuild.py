@@ -12,7 +12,6 @@ from django.db.models import F
 
 from budgets import rollups
 from budgets.errors import Refusal
-from budgets.features import declare_feature
 from budgets.models import (
     Batch,
     DayRollup,
@@ -28,7 +27,7 @@ from budgets.rebuild import Rebuilt, rebuild, rejudge
 from tests.budgets.brute_force import DAY_US, HOUR_US, MINUTE_US, Sample, instant, rows_of, stored_rows, us
 from tests.budgets.histories import limit, post, roll_up_all
 from tests.concurrency import at_once, held, is_waiting
-from tests.factories import NOW, feature_document, make_feature, make_key
+from tests.factories import NOW, make_feature, make_key, redeclare
 
 pytestmark = pytest.mark.django_db
 in_transactions = pytest.mark.django_db(transaction=True)
@@ -349,7 +348,7 @@ def test_judging_anew_goes_on_where_its_time_was_up():
     post(key, feature, SAMPLES)
     roll_up_all()
     rollups.compact(now=NOW)
-    promise(feature)
+    redeclare(feature)
     assert rejudge(now=NOW, within=timedelta(0)) == []
     assert_is_judged(feature, 0)
 
@@ -370,7 +369,7 @@ def test_a_minute_of_which_only_the_later_part_was_judged_is_judged_anew():
     key = make_key(feature.team, "ingest")[0]
     post(key, feature, [SAMPLES[0]])
     roll_up_all()
-    promise(feature)
+    redeclare(feature)
     post(key, feature, [SAMPLES[0]])
     roll_up_all()
     assert_is_judged(feature, 1)
@@ -387,18 +386,12 @@ def test_judging_anew_waits_for_a_roll_up_that_does_not_know_the_version():
     with held("SELECT 1 FROM budgets_series FOR UPDATE") as start:
         start(roll_up_all)
         assert is_waiting("budgets_series")
-        promise(feature)
+        redeclare(feature)
         judged = start(lambda: rejudge(now=NOW))
         assert is_waiting("pg_advisory_xact_lock")
 
     assert judged.result() == [feature.pk]
     assert_is_judged(feature, 1)
-
-
-def promise(feature: Feature) -> None:
-    declare_feature(
-        team=feature.team, slug=feature.slug, document=feature_document(), actor="a test", now=NOW
-    )
 
 
 def assert_is_judged(feature: Feature, count: int) -> None:

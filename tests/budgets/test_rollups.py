@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budgets import rollups
-from budgets.features import declare_feature
 from budgets.histogram import LatencyHistogram
 from budgets.models import (
     Batch,
@@ -40,7 +39,7 @@ from tests.budgets.brute_force import (
 )
 from tests.budgets.histories import END_US, START_US, Step, histories, limit, lived, post, samples_of
 from tests.concurrency import at_once, held, is_waiting, other_connection
-from tests.factories import NOW, feature_document, make_feature, make_key
+from tests.factories import NOW, make_feature, make_key, redeclare
 
 pytestmark = pytest.mark.django_db
 in_transactions = pytest.mark.django_db(transaction=True)
@@ -459,16 +458,6 @@ def test_roll_ups_and_compactions_at_once_lose_nothing(feature: Feature, key: In
 # -- Limits
 
 
-def declare(feature: Feature, now_us: int, latency_budgets: list[dict[str, Any]]) -> None:
-    declare_feature(
-        team=feature.team,
-        slug=feature.slug,
-        document=feature_document(latency_budgets=latency_budgets),
-        actor="a test",
-        now=instant(now_us),
-    )
-
-
 def promise(milestone: str, budget_ms: float, **allocations: float) -> dict[str, Any]:
     return {
         "milestone": milestone,
@@ -482,7 +471,7 @@ def promise(milestone: str, budget_ms: float, **allocations: float) -> dict[str,
 def test_each_minute_is_judged_by_the_version_in_force_within_it(feature: Feature, key: IngestKey):
     """The allocation of the model falls from 1500 to 500 ms in the middle of an hour."""
     changed_us = HOUR_AGO_US // HOUR_US * HOUR_US + 29 * MINUTE_US
-    declare(feature, changed_us, [promise("first_token", 3000, model=500)])
+    redeclare(feature, now=instant(changed_us), latency_budgets=[promise("first_token", 3000, model=500)])
     in_force_us = changed_us + MINUTE_US
     samples = [
         Sample("model", in_force_us - MINUTE_US, 1000.0),
@@ -507,10 +496,10 @@ def test_a_component_that_moves_to_the_other_milestone_is_judged_by_its_allocati
 ):
     """The first version for `complete` has been in force always; what the model had until then goes before."""
     changed_us = HOUR_AGO_US // MINUTE_US * MINUTE_US
-    declare(
+    redeclare(
         feature,
-        changed_us,
-        [promise("first_token", 3000, retrieval=400), promise("complete", 8000, model=200)],
+        now=instant(changed_us),
+        latency_budgets=[promise("first_token", 3000, retrieval=400), promise("complete", 8000, model=200)],
     )
     in_force_us = changed_us + MINUTE_US
     samples = [
@@ -529,7 +518,7 @@ def test_a_component_that_moves_to_the_other_milestone_is_judged_by_its_allocati
 
 def test_a_component_that_is_no_longer_allocated_is_no_longer_judged(feature: Feature, key: IngestKey):
     changed_us = HOUR_AGO_US // MINUTE_US * MINUTE_US
-    declare(feature, changed_us, [promise("first_token", 3000, retrieval=400)])
+    redeclare(feature, now=instant(changed_us), latency_budgets=[promise("first_token", 3000, retrieval=400)])
     in_force_us = changed_us + MINUTE_US
     post(key, feature, [Sample("model", in_force_us - 1, 1.0), Sample("model", in_force_us, 1.0)])
     roll_up()
@@ -539,7 +528,7 @@ def test_a_component_that_is_no_longer_allocated_is_no_longer_judged(feature: Fe
 
 def test_a_retired_milestone_judges_nothing_from_then_on(feature: Feature, key: IngestKey):
     changed_us = HOUR_AGO_US // MINUTE_US * MINUTE_US
-    declare(feature, changed_us, [])
+    redeclare(feature, now=instant(changed_us), latency_budgets=[])
     in_force_us = changed_us + MINUTE_US
     post(key, feature, [Sample("model", in_force_us - 1, 1.0), Sample("model", in_force_us, 1.0)])
     roll_up()
@@ -556,7 +545,7 @@ def test_a_first_version_judges_what_is_stored_anew():
     rollups.compact(now=NOW)
     assert all(row["judged"] == 0 for row in stored_rows(feature, MinuteRollup).values())
 
-    declare(feature, NOW_US, [promise("first_token", 3000, model=400)])
+    redeclare(feature, now=instant(NOW_US), latency_budgets=[promise("first_token", 3000, model=400)])
     assert rejudge(now=NOW) == [feature.pk]
 
     for model, width_us in ((MinuteRollup, MINUTE_US), (HourRollup, HOUR_US), (DayRollup, DAY_US)):
@@ -573,7 +562,7 @@ def test_judging_anew_leaves_other_features_and_batches_that_wait_alone(feature:
     MinuteRollup.objects.update(good=0)
     late = make_feature(team=feature.team, latency_budgets=[])
     post(key, late, [Sample("model", HOUR_AGO_US, 1000.0)])
-    declare(late, NOW_US, [promise("first_token", 3000, model=400)])
+    redeclare(late, now=instant(NOW_US), latency_budgets=[promise("first_token", 3000, model=400)])
     rejudge(now=NOW)
 
     assert minute(feature)["good"] == 0
@@ -585,7 +574,7 @@ def test_judging_anew_leaves_other_features_and_batches_that_wait_alone(feature:
 def test_a_later_version_judges_nothing_anew(feature: Feature, key: IngestKey):
     post(key, feature, [Sample("model", HOUR_AGO_US, 1000.0)])
     roll_up()
-    declare(feature, NOW_US, [promise("first_token", 3000, model=400)])
+    redeclare(feature, now=instant(NOW_US), latency_budgets=[promise("first_token", 3000, model=400)])
 
     assert rejudge(now=NOW) == []
     assert minute(feature)["over"] == 0

@@ -18,7 +18,6 @@ from pytest_django import Settings
 from budgets import rollups
 from budgets.burn_rates import BURN_RATE_WINDOWS, State, burn_rate, error_budget
 from budgets.errors import Refusal
-from budgets.features import declare_feature
 from budgets.histogram import AtLeast
 from budgets.models import Feature, IngestKey, Series
 from budgets.status import WINDOWS, FeatureStatus, get_feature_status, get_overview, get_timeseries
@@ -44,7 +43,7 @@ from tests.budgets.histories import (
     roll_up_all,
     samples_of,
 )
-from tests.factories import NOW, feature_document, make_feature, make_key, make_team
+from tests.factories import NOW, make_feature, make_key, make_team, redeclare
 
 pytestmark = pytest.mark.django_db
 
@@ -229,7 +228,7 @@ def test_a_status_of_the_past_knows_nothing_of_what_came_after(feature: Feature)
 
 
 def test_the_version_in_force_at_that_time_is_shown(feature: Feature):
-    declare(feature, [promise(budget_ms=2000, objective=0.5)], now=NOW - timedelta(hours=1))
+    redeclare(feature, latency_budgets=[promise(budget_ms=2000, objective=0.5)], now=NOW - timedelta(hours=1))
 
     before, after = (status(feature, now=NOW - timedelta(minutes=ago)) for ago in (70, 30))
     assert (before.latency_budget.version, before.latency_budget.budget_ms) == (1, 3000)
@@ -238,19 +237,9 @@ def test_the_version_in_force_at_that_time_is_shown(feature: Feature):
     assert [one.component for one in after.components] == []
 
 
-def declare(feature: Feature, latency_budgets: list[dict[str, Any]], now: datetime = NOW) -> None:
-    declare_feature(
-        team=feature.team,
-        slug=feature.slug,
-        document=feature_document(latency_budgets=latency_budgets),
-        actor="a test",
-        now=now,
-    )
-
-
 def test_a_retired_milestone_has_no_latency_budget_from_then_on(feature: Feature):
     measure(feature, good(1))
-    declare(feature, [], now=NOW - timedelta(hours=1))
+    redeclare(feature, latency_budgets=[], now=NOW - timedelta(hours=1))
 
     assert status(feature).latency_budget is None
     assert status(feature, now=NOW - timedelta(hours=2)).latency_budget is not None
@@ -341,13 +330,10 @@ def test_a_component_of_the_other_milestone_is_not_shown_as_unallocated():
 
 
 def test_an_archived_component_that_is_still_measured_is_unallocated(feature: Feature):
-    declare_feature(
-        team=feature.team,
-        slug=feature.slug,
-        document=feature_document(
-            components=["model"], latency_budgets=[promise(allocations={"model": 1500})]
-        ),
-        actor="a test",
+    redeclare(
+        feature,
+        components=["model"],
+        latency_budgets=[promise(allocations={"model": 1500})],
         now=NOW - timedelta(hours=1),
     )
     measure(feature, good(1, "retrieval"))
@@ -456,7 +442,7 @@ def test_hours_and_days_hold_what_their_minutes_do(feature: Feature, step: int, 
 
 
 def test_the_limit_of_each_step_is_the_one_in_force_at_its_beginning(feature: Feature):
-    declare(feature, [promise(allocations={"model": 700})], now=NOW - timedelta(minutes=3))
+    redeclare(feature, latency_budgets=[promise(allocations={"model": 700})], now=NOW - timedelta(minutes=3))
 
     assert series(feature).limit_ms == [1500, 1500, 700, 700]
     assert series(feature, target="milestone:first_token").limit_ms == [3000] * 4
