@@ -292,7 +292,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='latencybudget',
-            constraint=models.CheckConstraint(condition=models.Q(('effective_from__second', 0)), name='latency_budget_effective_from_a_whole_minute'),
+            constraint=models.CheckConstraint(condition=models.Q(('effective_from', models.Func(models.Value('minute'), 'effective_from', models.Value('UTC'), function='date_trunc'))), name='latency_budget_effective_from_a_whole_minute'),
         ),
         migrations.AddConstraint(
             model_name='allocation',

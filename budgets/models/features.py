@@ -6,7 +6,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Func, Q, Value
 from django.utils import timezone
 
 from .teams import Team, User
@@ -160,7 +160,13 @@ class LatencyBudget(models.Model):
                 name="latency_budget_has_all_values_or_is_retired",
             ),
             models.CheckConstraint(
-                condition=Q(effective_from__second=0), name="latency_budget_effective_from_a_whole_minute"
+                # Not `effective_from__second=0`, which half a second passes.
+                condition=Q(
+                    effective_from=Func(
+                        Value("minute"), "effective_from", Value("UTC"), function="date_trunc"
+                    )
+                ),
+                name="latency_budget_effective_from_a_whole_minute",
             ),
         ]
 
