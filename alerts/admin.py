@@ -111,7 +111,7 @@ class ChannelAdmin(admin.ModelAdmin):
 
 class DeliveryAttemptInline(ReadOnly, admin.TabularInline):
     model = DeliveryAttempt
-    fields = ["number", "started_at", "duration_ms", "status_code", "error", "excerpt"]
+    fields = ["number", "outcome", "started_at", "duration_ms", "status_code", "error", "excerpt"]
 
 
 @admin.register(Notification)

@@ -37,7 +37,7 @@ _LABEL_GAP_PX: Final = 14  # two labels closer than this would lie on each other
 _LINES: Final = (
     ("p50", {"dash": "dot", "width": 1.5, "color": "var(--line-p50)"}),
     ("p95", {"dash": "dash", "width": 1.5, "color": "var(--line-p95)"}),
-    ("p99", {"dash": "solid", "width": 2, "color": "var(--line-p99)"}),
+    ("p99", {"dash": "solid", "width": 1.75, "color": "var(--line-p99)"}),
 )
 # And the parts of a budget by pattern.
 _PATTERNS: Final = ("", "/", ".", "\\", "x", "-", "+", "|")
@@ -119,18 +119,6 @@ def percentile_lines(
     is_quiet = [total == 0 for total in series.total]
 
     data: list[dict[str, Any]] = []
-    if limits:
-        data.append(
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "name": limit_word,
-                "x": [*starts, _naive(end)] if end else starts,
-                "y": [*(_ms(v) for v in series.limit_ms), _ms(series.limit_ms[-1])],
-                "line": {"shape": "hv", "dash": "8px,5px", "width": 1.5, "color": "var(--breached)"},
-                "hoverinfo": "skip",
-            }
-        )
     for name, line in _LINES:
         y = [None if v is None or isinstance(v, AtLeast) else _ms(v) for v in values[name]]
         is_p99 = name == "p99"
@@ -147,6 +135,19 @@ def percentile_lines(
                 "connectgaps": False,
                 "hoverinfo": "text" if is_p99 else "skip",
                 **({"hovertext": hover} if is_p99 else {}),
+            }
+        )
+    # Last of the lines, so that it lies on top where they are dense.
+    if limits:
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": limit_word,
+                "x": [*starts, _naive(end)] if end else starts,
+                "y": [*(_ms(v) for v in series.limit_ms), _ms(series.limit_ms[-1])],
+                "line": {"shape": "hv", "dash": "8px,5px", "width": 1.5, "color": "var(--breached)"},
+                "hoverinfo": "skip",
             }
         )
     beyond = [i for i, v in enumerate(values["p99"]) if isinstance(v, AtLeast) or (v is not None and v > top)]

@@ -26,7 +26,7 @@ from budgets.models import Feature, LatencyBudget, Milestone
 from budgets.status import DEFAULT_WINDOW_DAYS, WINDOWS, ComponentStatus, FeatureStatus
 from budgets.tiles import Counts, Percentiles
 
-from .frame import with_query
+from .frame import page_url, with_query
 from .parts import (
     BAD,
     FEW,
@@ -55,6 +55,15 @@ class Tile:
     label: str
     value: str
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """Where to find what is not here."""
+
+    text: str
+    url: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -132,6 +141,7 @@ class FeaturePage:
     allowed_words: str = ""
     components: list[ComponentRow] = field(default_factory=list)
     component_unit: str = "ms"
+    allocated_elsewhere: Pointer | None = None
     tiers: list[TierRow] = field(default_factory=list)
     tier_notes: list[str] = field(default_factory=list)
     versions: list[VersionRow] = field(default_factory=list)
@@ -189,6 +199,7 @@ def feature_page(
         component_unit=formats.column_unit(
             v for c in status.components for v in (c.allocated_ms, c.percentiles_ms.p99)
         ),
+        allocated_elsewhere=_allocated_elsewhere(feature, statuses, status, window),
         tiers=[row for row, _ in tiers],
         tier_notes=[
             f"The threshold of {tier.long} was {tier.change_note}." for _, tier in tiers if tier.change_note
@@ -313,6 +324,22 @@ def _left_words(status: FeatureStatus) -> str:
         f"{formats.count(over)} bad {plural('request', over)} more than the "
         f"{formats.count(error_budget.allowed_bad)} allowed"
     )
+
+
+def _allocated_elsewhere(
+    feature: Feature, statuses: dict[str, FeatureStatus], status: FeatureStatus, window: str | None
+) -> Pointer | None:
+    """The other milestone, where it is the one under which the components are allocated."""
+    for milestone, other in statuses.items():
+        if milestone != status.milestone and other.latency_budget and other.latency_budget.allocations:
+            name = milestone_name(milestone)
+            query = {"milestone": milestone, "environment": status.environment, "window": window}
+            return Pointer(
+                text=f"The components of this feature have their share of {name.lower()}.",
+                url=page_url("feature", feature.slug, **query),
+                label=f"See {name.lower()}",
+            )
+    return None
 
 
 def _component_row(component: ComponentStatus) -> ComponentRow:

@@ -351,6 +351,19 @@ class TestFeaturePage:
 
         assert "No milestone has been declared or measured." in text_of(page(teammate, "/features/bare/"))
 
+    def test_where_components_are_allocated_under_the_other_milestone_it_leads_there(
+        self, team: Team, teammate: Client
+    ) -> None:
+        budgets = feature_document()["latency_budgets"]
+        both = [*budgets, {"milestone": "complete", "budget_ms": 8000, "objective": 0.95, "window_days": 28}]
+        make_feature(team=team, slug="both", latency_budgets=both)
+
+        html = page(teammate, "/features/both/?milestone=complete&window=1h")
+
+        assert "The components of this feature have their share of first token." in text_of(html)
+        assert 'href="/features/both/?milestone=first_token&amp;window=1h"' in html
+        assert "charts/allocation.json" in html, "the budget is shown with the first token's block"
+
     def test_the_url_alone_chooses_milestone_range_and_environment(
         self, team: Team, teammate: Client
     ) -> None:
@@ -391,7 +404,7 @@ class TestFeaturePage:
         assert "2 in force" in text
         assert "prompts grew" in text
         assert "v2" in [a.get("text") for a in drawn["figure"]["layout"]["annotations"]]
-        limits = drawn["figure"]["data"][0]["y"]
+        limits = next(t["y"] for t in drawn["figure"]["data"] if t["name"] == "latency budget")
         assert {3000.0, 3500.0} == set(limits)
 
     def test_queries_do_not_grow_with_components(
