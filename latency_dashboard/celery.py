@@ -2,7 +2,8 @@
 
 import os
 
-from celery import Celery
+from celery import Celery, signals
+from django.db import close_old_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "latency_dashboard.settings")
 
@@ -32,3 +33,10 @@ app.conf.beat_schedule = {
     "derive closed hours and days": _every(15, "budgets.tasks.compact"),
     "make partitions ahead and drop expired ones": _every(600, "budgets.tasks.maintain"),
 }
+
+
+@signals.task_prerun.connect
+def _drop_dead_connections(**kwargs: object) -> None:
+    """As Django does before each request. A task that opens no transaction would go on with a dead connection
+    after PostgreSQL was restarted, and so would the next one in the same process or thread."""
+    close_old_connections()

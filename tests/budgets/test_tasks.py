@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from celery import Celery
 from django.core.cache import cache
+from django.db import connection
 from django.utils import timezone
 from pytest_django import Settings
 
+from alerts.tasks import deliver_due
 from budgets import doorbell, rollups, tasks
 from budgets.models import Batch, DayRollup, DirtyHour, Feature, MinuteRollup, Sweep
 from budgets.partitions import existing_days
@@ -20,7 +22,7 @@ from latency_dashboard.celery import app
 from tests.api import Api
 from tests.budgets import histories
 from tests.budgets.brute_force import Sample, stored_rows, us
-from tests.concurrency import at_once, held, is_waiting
+from tests.concurrency import at_once, held, is_waiting, other_connection
 from tests.factories import item, make_feature, make_key, redeclare
 
 pytestmark = pytest.mark.django_db
@@ -33,12 +35,12 @@ QUEUES = ("rollup", "evaluate", "deliver", "maintain")
 def _empty_queues() -> Iterator[None]:
     """Nothing waits in the broker, and nobody has rung."""
     cache.clear()
-    with app.connection_for_write() as connection:
+    with app.connection_for_write() as broker:
         for queue in QUEUES:
-            connection.default_channel.queue_purge(queue)
+            broker.default_channel.queue_purge(queue)
         yield
         for queue in QUEUES:
-            connection.default_channel.queue_purge(queue)
+            broker.default_channel.queue_purge(queue)
 
 
 @pytest.fixture
@@ -65,8 +67,8 @@ def redis_is_away(broker_is_away: None, settings: Settings) -> None:
 def waiting(queue: str) -> list[tuple[str, list[Any]]]:
     """Takes what waits in a queue: names of tasks and their arguments."""
     found = []
-    with app.connection_for_read() as connection:
-        channel = connection.default_channel
+    with app.connection_for_read() as broker:
+        channel = broker.default_channel
         while (message := channel.basic_get(queue, no_ack=True)) is not None:
             found.append((message.headers["task"], message.decode()[0]))
     return found
@@ -166,6 +168,18 @@ def test_every_sweep_is_a_task_that_runs_and_expires_before_it_comes_again():
     for entry in app.conf.beat_schedule.values():
         assert entry["options"]["expires"] <= entry["schedule"]
         app.tasks[entry["task"]]()
+
+
+@in_transactions
+def test_a_task_does_not_go_on_with_a_connection_that_postgresql_has_dropped():
+    """As it does when it is restarted. Deliveries that are due are looked for without a transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        [pid] = cursor.fetchone()
+    with other_connection() as other, other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+
+    assert deliver_due.apply().get() is None
 
 
 # -- The doorbell

@@ -1,0 +1,150 @@
+"""What must not be lost when things are killed, stopped and started: real processes, real servers, real kills."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+
+from tests.children import eventually
+from tests.processes.installation import Installation, installed
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture(scope="module")
+def everything() -> Iterator[Installation]:
+    with installed() as installation:
+        yield installation
+
+
+@pytest.fixture
+def installation(everything: Installation) -> Installation:
+    """Up, also after a test that failed, and with all its work done."""
+    if everything.servers.postgres is None:
+        everything.servers.start_postgres()
+    if everything.servers.valkey is None:
+        everything.servers.start_valkey()
+    if "worker" not in everything.processes:
+        everything.start_worker()
+    everything.post()
+    assert everything.is_caught_up(), everything.log_of("worker")
+    return everything
+
+
+# Statements of roll-ups that PostgreSQL works on.
+ROLL_UPS = """SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state = 'active'
+AND query LIKE '%FROM budgets_series%FOR NO KEY UPDATE%'"""
+WAITING_ROLL_UPS = f"{ROLL_UPS} AND wait_event_type = 'Lock'"
+
+
+@pytest.mark.parametrize("victim", ["worker", "pool"])
+def test_kill_9_in_the_middle_of_a_roll_up_loses_nothing_and_counts_nothing_twice(
+    installation: Installation, victim: str
+):
+    with installation.database() as connection:
+        connection.execute("SELECT 1 FROM budgets_series FOR UPDATE")
+        installation.post()
+        installation.post(ago=timedelta(hours=5))
+        # A worker waits inside its transaction: its batches are claimed, and nothing is written yet.
+        assert eventually(lambda: installation.value_of(WAITING_ROLL_UPS) > 0)
+        if victim == "worker":
+            installation.kill_worker()
+        else:
+            installation.kill_pool()
+        # The lock is let go, and PostgreSQL finds that nobody listens any more.
+    if victim == "worker":
+        assert eventually(lambda: installation.value_of(ROLL_UPS) == 0)
+        assert installation.pending == 2
+        installation.start_worker()
+
+    assert installation.is_caught_up(), installation.log_of("worker")
+    installation.assert_nothing_was_lost_or_counted_twice()
+
+
+def test_with_redis_away_a_post_is_answered_and_its_roll_up_follows_when_redis_is_back(
+    installation: Installation,
+):
+    worker, beat = installation.processes["worker"], installation.processes["beat"]
+    installation.servers.stop_valkey()
+    for _ in range(3):
+        answer = installation.post()
+        assert answer.status == 200
+        assert answer.seconds < 2
+    assert installation.pending == 3
+    assert installation.ask("GET", "/readyz").status == 503
+    installation.servers.start_valkey()
+
+    assert installation.is_caught_up(), installation.log_of("worker") + installation.log_of("beat")
+    assert worker.is_running
+    assert beat.is_running
+    assert installation.post().status == 200
+    assert installation.is_caught_up(), installation.log_of("worker")
+    installation.assert_nothing_was_lost_or_counted_twice()
+
+
+def test_with_postgresql_away_a_post_is_refused_with_a_hint_when_to_come_back(installation: Installation):
+    installation.servers.stop_postgres()
+    for _ in range(3):
+        answer = installation.post()
+        assert answer.status == 503
+        assert answer.document["error"]["code"] == "database_unavailable"
+        assert int(answer.headers["Retry-After"]) > 0
+        assert answer.seconds < 5
+    installation.servers.start_postgres()
+
+    assert installation.post().status == 200
+    assert installation.is_caught_up(), installation.log_of("worker")
+    assert eventually(lambda: installation.ask("GET", "/readyz").status == 200)
+    installation.assert_nothing_was_lost_or_counted_twice()
+
+
+def test_a_crash_of_postgresql_under_load_loses_nothing_that_was_accepted(installation: Installation):
+    """Senders repeat what was not answered under the same key, so that nothing counts twice either."""
+    is_over = threading.Event()
+    refused = []
+
+    def send() -> None:
+        while not is_over.is_set():
+            idempotency_key = str(uuid.uuid4())
+            while installation.post(**{"Idempotency-Key": idempotency_key}).status != 200:
+                refused.append(idempotency_key)
+
+    senders = [threading.Thread(target=send) for _ in range(2)]
+    for sender in senders:
+        sender.start()
+    before = installation.accepted
+    assert eventually(lambda: installation.accepted > before + 100)
+    postgres = installation.servers.postgres
+    assert postgres is not None
+    os.kill(postgres.pid, signal.SIGQUIT)  # ends at once, without a checkpoint
+    assert eventually(lambda: not postgres.is_running)
+    assert eventually(lambda: bool(refused))
+    installation.servers.stop_postgres()
+    installation.servers.start_postgres()
+    recovered = installation.accepted
+    assert eventually(lambda: installation.accepted > recovered + 100)
+    is_over.set()
+    for sender in senders:
+        sender.join()
+
+    assert installation.is_caught_up(), installation.log_of("worker")
+    installation.assert_nothing_was_lost_or_counted_twice()
+
+
+def test_two_beats_change_nothing(installation: Installation):
+    installation.start_beat("second-beat")
+    sweep = "SELECT max(finished_at) FROM budgets_sweep WHERE name = 'roll_up'"
+    for _ in range(3):
+        before = installation.value_of(sweep)
+        installation.post()
+        assert eventually(lambda since=before: installation.value_of(sweep) > since)
+    installation.end("second-beat")
+
+    assert installation.is_caught_up()
+    installation.assert_nothing_was_lost_or_counted_twice()
