@@ -20,15 +20,13 @@ _silent_until = 0.0
 
 def ring() -> None:
     """Asks for a roll-up, unless one is asked for already. Never raises, and never waits long."""
-    global _silent_until
-    if time.monotonic() < _silent_until:
+    if _is_silent():
         return
     try:
         if cache.add(_RUNG, 1, timeout=_RUNG_FOR_S):
             current_app.send_task("budgets.tasks.roll_up", retry=False, expires=10)
     except Exception as error:
-        _silent_until = time.monotonic() + _SILENT_FOR_S
-        log.warning("Redis cannot be reached (%s); sweeps do the work until it can.", error)
+        _be_silent(error)
 
 
 def heard() -> None:
@@ -36,12 +34,26 @@ def heard() -> None:
     try:
         cache.delete(_RUNG)
     except Exception as error:
-        log.warning("Redis cannot be reached (%s).", error)
+        _be_silent(error)
 
 
 def send(task: str, *args: object) -> None:
-    """Sends a task by name; a failure is logged, because a sweep does the same later."""
+    """Sends a task by name. Never raises, and never waits long: should it be lost, a sweep does the same later."""
+    if _is_silent():
+        return
     try:
+        # The cache gives up after half a second; a publish to a Redis that hangs would wait for as long as it does.
+        cache.get(_RUNG)
         current_app.send_task(task, args=args, retry=False, expires=30)
     except Exception as error:
-        log.warning("Task %s was not sent (%s); a sweep does it.", task, error)
+        _be_silent(error)
+
+
+def _is_silent() -> bool:
+    return time.monotonic() < _silent_until
+
+
+def _be_silent(error: Exception) -> None:
+    global _silent_until
+    _silent_until = time.monotonic() + _SILENT_FOR_S
+    log.warning("Redis cannot be reached (%s); sweeps do the work until it can.", error)

@@ -49,8 +49,9 @@ def accept(*, key: IngestKey, body: bytes, idempotency_key: str | None = None, n
     Raises Refusal for a body that is refused whole: 400, 409, 413, 422, 429 by the code. Where nothing in it
     is usable the answer has status 400 and the reasons, and nothing is kept under the idempotency key.
     """
-    _refuse_backlog(key)
-    if idempotency_key is not None:
+    if idempotency_key is None:
+        _refuse_backlog(key)
+    else:
         _check_idempotency_key(idempotency_key)
     payload = read_payload(
         body,
@@ -66,7 +67,10 @@ def accept(*, key: IngestKey, body: bytes, idempotency_key: str | None = None, n
             return _store(key, payload, None, None, now)
         digest = hashlib.sha256(body).digest()
         replay = _replay(key, idempotency_key, digest, now)
-        return replay or _store(key, payload, idempotency_key, digest, now)
+        if replay is not None:
+            return replay
+        _refuse_backlog(key)
+        return _store(key, payload, idempotency_key, digest, now)
 
 
 def encode(document: dict[str, Any]) -> bytes:

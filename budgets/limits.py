@@ -138,7 +138,8 @@ def budgets_in_force(feature_ids: Iterable[int], at: datetime) -> dict[tuple[int
             version=version.version,
             effective_from=version.effective_from,
             allocations={name: float(allocated_ms) for name, allocated_ms in allocations[version.pk].items()},
-            unallocated_ms=float(version.budget_ms - block - sum(allocations[version.pk].values())),
+            # A first_token that was declared later, and so for always, may not fit an older version's allocations.
+            unallocated_ms=max(0.0, float(version.budget_ms - block - sum(allocations[version.pk].values()))),
             note=version.note,
         )
     return in_force

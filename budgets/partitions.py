@@ -88,7 +88,7 @@ def drop_expired(now: datetime) -> list[str]:
             try:
                 with transaction.atomic(), connection.cursor() as cursor:
                     cursor.execute("SET LOCAL lock_timeout = '200ms'")
-                    cursor.execute(f'DROP TABLE "{name}"')
+                    cursor.execute(f'DROP TABLE IF EXISTS "{name}"')
             except OperationalError as error:
                 log.warning("Partition %s is in use and is dropped by a later sweep: %s", name, error)
                 continue

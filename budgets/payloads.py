@@ -25,6 +25,8 @@ MAX_LABELS_BYTES = 4096
 MILESTONES = ("first_token", "complete")
 STATUSES = {"ok": 0, "error": 1, "timeout": 2}
 
+# 0.1 + 0.2 must not be over an allocation of 0.3; limits have three decimals.
+_MS_DECIMALS = 6
 _MAX_UNIX_SECONDS = 253_402_300_800.0  # the year 10000
 _HEX = {32: re.compile(r"[0-9a-f]{32}"), 16: re.compile(r"[0-9a-f]{16}")}
 
@@ -505,13 +507,13 @@ def _united(calls: list[ComponentCall]) -> tuple[float, float]:
     Where a call lacks its offset the intervals are unknown: then their sum, begun at the request's start.
     """
     if any(call.offset_ms is None for call in calls):
-        total = sum(call.duration_ms for call in calls)
+        total = round(sum(call.duration_ms for call in calls), _MS_DECIMALS)
         return total, total
     united = reached = 0.0
     for start, end in sorted((c.offset_ms or 0.0, (c.offset_ms or 0.0) + c.duration_ms) for c in calls):
         united += max(0.0, end - max(start, reached))
         reached = max(reached, end)
-    return united, reached
+    return round(united, _MS_DECIMALS), round(reached, _MS_DECIMALS)
 
 
 def _joined(one: Columns, other: Columns) -> Columns:

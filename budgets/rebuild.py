@@ -75,7 +75,9 @@ def rebuild(
         if only_check:
             result.differences += _day_differences(day, series_ids)
         else:
-            mark_dirty(_stored("budgets_rollup_day", day, day + DAY, series_ids))
+            # At once: who finds an hour dirty takes its day for dirty too.
+            with transaction.atomic():
+                mark_dirty(_stored("budgets_rollup_day", day, day + DAY, series_ids))
     if not only_check:
         compact(now=now)
     return result

@@ -17,7 +17,8 @@ OTHER = "__other__"
 SERIES_SEEN_WITHIN = timedelta(days=14)
 # How long a name that was put under __other__ stays there in this process before it is tried again.
 OVERFLOW_FOR_S = 60.0
-_CACHE_LIMIT = 200_000
+# Of a feature, which has 2000 series that are in use; more are names that will not come again.
+_CACHE_LIMIT = 10_000
 
 
 _Name = tuple[str | None, str | None, str, str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -216,6 +217,10 @@ def _statuses(
     by_window = dict(zip(names, totals, strict=False))
     by_days = dict(zip(objectives, totals[len(burning) :], strict=False))
 
+    components: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    for (feature_id, kind, name), number in groups.items():
+        if kind == "component":
+            components[feature_id].append((name, number))
     statuses: dict[int, dict[str, FeatureStatus]] = {}
     for feature in features:
         statuses[feature.pk] = {}
@@ -248,7 +253,7 @@ def _statuses(
                 percentiles_ms=of_range.percentiles_ms,
                 mean_ms=of_range.mean_ms,
                 slowest_trace_id=of_range.max_trace_id,
-                components=_components(feature, milestone, budgets, groups, in_range),
+                components=_components(feature, milestone, budgets, components[feature.pk], in_range),
             )
     return statuses
 
@@ -320,7 +325,7 @@ def _components(
     feature: Feature,
     milestone: str,
     budgets: dict[tuple[int, str], BudgetInForce],
-    groups: _Groups,
+    measured: Iterable[tuple[str, int]],
     totals: dict[int, Totals],
 ) -> list[ComponentStatus]:
     """Those allocated under the milestone, and those that are allocated under none."""
@@ -332,9 +337,7 @@ def _components(
         for name, ms in budgets[feature.pk, one].allocations.items()
     }
     components = []
-    for (feature_id, kind, name), group in groups.items():
-        if feature_id != feature.pk or kind != "component":
-            continue
+    for name, group in measured:
         is_here = here is not None and name in here.allocations
         if name in allocated and not is_here:
             continue

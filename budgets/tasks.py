@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from celery import shared_task
+from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
 from . import doorbell, partitions, rebuild, retention, rollups
@@ -55,6 +56,7 @@ def maintain() -> None:
     partitions.ensure_ahead(now)
     partitions.drop_expired(now)
     retention.drop_expired_rows(now=now)
+    SessionStore.clear_expired()
     _note("maintain")
 
 

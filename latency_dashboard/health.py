@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.core.cache import cache
@@ -15,6 +15,7 @@ from budgets.models import Sweep
 
 # Sweeps run every few seconds; a minute without one means that no worker or no beat is there.
 STALE_AFTER = timedelta(seconds=60)
+SWEEPS = ("roll_up", "evaluate", "deliver")
 
 
 def healthz(request: HttpRequest) -> JsonResponse:
@@ -22,33 +23,38 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """503 when the database or the broker is away, or the last roll-up sweep is stale; says which."""
+    """503 when the database or the broker is away, or one of the sweeps is stale; says which."""
     checks: dict[str, str] = {}
+    finished_at: dict[str, datetime] = {}
     try:
-        sweep = Sweep.objects.filter(name="roll_up").first()
+        finished_at = dict(Sweep.objects.filter(name__in=SWEEPS).values_list("name", "finished_at"))
         checks["database"] = "ok"
     except DatabaseError as error:
         checks["database"] = f"away: {type(error).__name__}"
-        sweep = None
     try:
         cache.get("readyz")
         checks["broker"] = "ok"
     except (RedisError, OSError) as error:
         checks["broker"] = f"away: {type(error).__name__}"
-    age = timezone.now() - sweep.finished_at if sweep else None
-    if checks["database"] != "ok":
-        checks["sweep"] = "unknown: only the database knows"
-    elif age is None:
-        checks["sweep"] = "stale: no roll-up sweep has run yet; is a worker running?"
-    elif age > STALE_AFTER:
-        checks["sweep"] = f"stale: the last roll-up sweep finished {age.total_seconds():.0f} s ago"
-    else:
-        checks["sweep"] = "ok"
+    now = timezone.now()
+    ages = {name: now - finished_at[name] if name in finished_at else None for name in SWEEPS}
+    checks["sweep"] = "unknown: only the database knows" if checks["database"] != "ok" else _sweeps(ages)
     is_ready = all(state == "ok" for state in checks.values())
+    oldest = None if None in ages.values() else max(age for age in ages.values() if age is not None)
     document = {
         "status": "ok" if is_ready else "unavailable",
         "checks": checks,
-        "last_sweep_age_s": None if age is None else round(age.total_seconds(), 1),
+        "last_sweep_age_s": None if oldest is None else round(oldest.total_seconds(), 1),
         "version": settings.VERSION,
     }
     return JsonResponse(document, status=200 if is_ready else 503)
+
+
+def _sweeps(ages: dict[str, timedelta | None]) -> str:
+    """ "ok", or which sweep is stale."""
+    for name, age in ages.items():
+        if age is None:
+            return f"stale: no {name} sweep has run yet; is a worker running?"
+        if age > STALE_AFTER:
+            return f"stale: the last {name} sweep finished {age.total_seconds():.0f} s ago"
+    return "ok"

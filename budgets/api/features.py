@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Field, Query, Router
+from ninja import Query, Router
 from ninja.responses import Response
 
 from budgets import doorbell
@@ -88,8 +88,8 @@ def get_series(
     request: HttpRequest,
     feature: str,
     target: str,
-    start: Query[Annotated[str, Field(alias="from")]],
-    end: Query[Annotated[str, Field(alias="to")]],
+    start: Annotated[str, Query(..., alias="from")],
+    end: Annotated[str, Query(..., alias="to")],
     environment: str = "production",
     release: str | None = None,
     step: int | None = None,

@@ -14,6 +14,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
+from alerts.tasks import deliver_due, evaluate
 from budgets.models import Sweep
 from budgets.tasks import roll_up
 from tests.factories import NOW
@@ -30,9 +31,10 @@ def ready() -> tuple[int, dict[str, Any]]:
     return response.status_code, response.json()
 
 
-def swept(seconds_ago: float) -> None:
+def swept(seconds_ago: float, *names: str) -> None:
     at = NOW - timedelta(seconds=seconds_ago)
-    Sweep.objects.update_or_create(name="roll_up", defaults={"finished_at": at})
+    for name in names or ("roll_up", "evaluate", "deliver"):
+        Sweep.objects.update_or_create(name=name, defaults={"finished_at": at})
 
 
 def test_healthz_answers_without_database_or_broker(settings: Settings, tmp_path: Path) -> None:
@@ -55,7 +57,7 @@ def test_readyz_is_ready_where_the_database_the_broker_and_a_recent_sweep_are_th
 def test_readyz_is_503_before_any_sweep(db: None) -> None:
     status, document = ready()
     assert (status, document["last_sweep_age_s"]) == (503, None)
-    assert "no roll-up sweep has run yet" in document["checks"]["sweep"]
+    assert "no roll_up sweep has run yet" in document["checks"]["sweep"]
 
 
 @pytest.mark.parametrize(("seconds", "status"), [(60, 200), (61, 503), (3600, 503)])
@@ -69,8 +71,11 @@ def test_readyz_is_503_once_the_last_sweep_is_over_a_minute_ago(
     assert document["last_sweep_age_s"] == seconds
 
 
-def test_a_roll_up_is_the_sweep_that_readyz_waits_for(db: None) -> None:
+def test_readyz_is_ready_once_every_sweep_has_run(db: None) -> None:
     roll_up()
+    assert ready()[0] == 503
+    evaluate()
+    deliver_due()
     assert ready()[0] == 200
 
 
@@ -98,3 +103,13 @@ def test_readyz_names_a_database_that_is_away(tmp_path: Path) -> None:
     assert document["checks"]["database"].startswith("away")
     assert document["checks"]["sweep"].startswith("unknown")
     assert document["checks"]["broker"] == "ok"
+
+
+@pytest.mark.parametrize("name", ["roll_up", "evaluate", "deliver"])
+def test_readyz_names_the_sweep_that_is_stale(name: str, db: None) -> None:
+    swept(2.0)
+    swept(61.0, name)
+    status, document = ready()
+    assert status == 503
+    assert document["checks"]["sweep"] == f"stale: the last {name} sweep finished 61 s ago"
+    assert document["last_sweep_age_s"] == 61.0
