@@ -240,7 +240,7 @@ class _Server:
         return self._program("web", ["-m", "granian", *arguments, *flags, application], log="web")
 
     def _worker(self) -> Program:
-        return self._celery_worker("worker", "--queues", "rollup,evaluate,maintain", "--concurrency", "2")
+        return self._celery_worker("worker", "--queues", "rollup,evaluate,maintain", "--concurrency", "3")
 
     def _delivery_worker(self) -> Program:
         # Threads of its own: a webhook that hangs delays neither roll-ups nor other webhooks.
