@@ -50,7 +50,8 @@ OVERRUN_MAX_CHANCE: Final = 1e-4
 a laxer bound floods: without any, a component at half its allowed share opens 7 to 14 tickets a day."""
 
 FRESH_WINDOW: Final = "1h"
-"""Nothing starts to fire unless something bad happened within it: late data opens no old incident."""
+"""A tier whose short window reaches further back starts only while this one burns as well: late data opens
+no incident about a time that is past."""
 
 
 class Status(StrEnum):
@@ -94,7 +95,7 @@ class Reason(StrEnum):
     """More exceed the allocation than the objective allows, but a component on target may show that."""
 
     STALE = "stale"
-    """The condition holds by what is over an hour past: it keeps a rule firing but starts none."""
+    """The windows burn, the last hour by itself does not: it keeps a rule firing but starts none."""
     NO_DATA = "no_data"
     """A window holds nothing that was judged: the rule neither fires nor resolves."""
     NO_DATA_TIMEOUT = "no_data_timeout"
@@ -221,7 +222,8 @@ class Decision:
 
     status: Status
     since: datetime
-    """When it entered the status; while pending and recovering, moved on by the time it was frozen."""
+    """When it entered the status; while pending and recovering, moved on by the time it was frozen. A
+    recovery begins anew wherever the condition was not clear."""
     reason: Reason
     severity: Severity | None
     """The highest since it fired; None while inactive."""
@@ -253,7 +255,9 @@ def decide(rule: Rule, observation: Observation, previous: Previous, now: dateti
         return _freeze(rule, finding, previous, now)
 
     since = previous.since
-    if previous.no_data_since is not None and previous.status in (Status.PENDING, Status.RECOVERING):
+    if previous.status == Status.RECOVERING and finding.verdict is Verdict.BETWEEN:
+        since = now
+    elif previous.no_data_since is not None and previous.status in (Status.PENDING, Status.RECOVERING):
         since += now - previous.no_data_since
     status = _next_status(rule, finding.verdict, previous.status, now - since)
     return Decision(
@@ -277,7 +281,7 @@ class Verdict(Enum):
     STALE = "stale"
     """It holds, by nothing recent: keeps a rule firing, starts none."""
     BETWEEN = "between"
-    """Neither bad enough to fire nor good enough to clear: everything stays as it is."""
+    """Neither bad enough to fire nor good enough to clear: the status stays, a recovery begins anew."""
     CLEAR = "clear"
     NO_DATA = "no_data"
 
@@ -314,8 +318,18 @@ def _judge_burn_rate(rule: BurnRateRule, observation: Observation) -> Finding:
     severity, reason = tier.severity, Reason.BURNING
     if severity == Severity.PAGE and long_bad < MIN_BAD_FOR_PAGE:
         severity, reason = Severity.TICKET, Reason.BURNING_FEW_BAD
-    if not observation.windows[FRESH_WINDOW].bad:
-        return Finding(Verdict.STALE, Reason.STALE, evidence, long_rate, severity)
+    if BURN_RATE_WINDOWS[tier.short] > BURN_RATE_WINDOWS[FRESH_WINDOW]:
+        fresh = observation.windows[FRESH_WINDOW]
+        fresh_bad = fresh.bad
+        fresh_rate = burn_rate(fresh_bad, fresh.judged, rule.objective)
+        evidence["fresh"] = {
+            "window": FRESH_WINDOW,
+            "judged": fresh.judged,
+            "bad": fresh_bad,
+            "burn_rate": fresh_rate,
+        }
+        if fresh_rate is None or not fresh_rate > tier.factor:
+            return Finding(Verdict.STALE, Reason.STALE, evidence, long_rate, severity)
     return Finding(Verdict.HOLDS, reason, evidence, long_rate, severity)
 
 

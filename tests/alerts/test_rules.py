@@ -104,7 +104,7 @@ def test_each_tier_looks_at_its_own_two_windows_and_factor(key):
     long, short = key.split("/")
     one_more = int(rule.tier.factor * 100) + 1  # of 100 000 at 99.9 %
     windows = {f"w{long}": counts(one_more, 100_000), f"w{short}": counts(one_more, 100_000)}
-    fresh = {} if long == "1h" else {"w1h": counts(1, 100_000)}
+    fresh = {} if long == "1h" else {"w1h": counts(one_more, 100_000)}
     assert decide(rule, observe(counts(0), **fresh, **windows), INACTIVE, NOW).status == Status.FIRING
     for window in windows:
         slower = windows | {window: counts(one_more - 1, 100_000)}
@@ -179,7 +179,37 @@ def test_nothing_fires_about_a_time_over_an_hour_past():
     rule = milestone_rules(0.99, 30)["1d/2h"]
     decision = decide(rule, late, INACTIVE, NOW)
     assert (decision.status, decision.reason) == (Status.INACTIVE, Reason.STALE)
-    assert decide(rule, observe(counts(500), w1h=counts(1)), INACTIVE, NOW).status == Status.FIRING
+
+
+@pytest.mark.parametrize(
+    ("key", "at_factor", "above"),
+    [("1d/2h", counts(30), counts(31)), ("3d/6h", counts(10), counts(11))],
+)
+def test_a_tier_whose_short_window_exceeds_an_hour_starts_only_while_the_last_hour_burns(
+    key, at_factor, above
+):
+    """One stray bad request in the hour does not make news of what came late about hours before."""
+    rule = milestone_rules(0.99, 30)[key]
+    for quiet in (counts(1), at_factor, NOTHING):
+        decision = decide(rule, observe(counts(500), w1h=quiet), INACTIVE, NOW)
+        assert (decision.status, decision.reason) == (Status.INACTIVE, Reason.STALE)
+        firing = Previous(Status.FIRING, NOW - HOUR, Severity.TICKET)
+        assert decide(rule, observe(counts(500), w1h=quiet), firing, NOW).status == Status.FIRING
+    decision = decide(rule, observe(counts(500), w1h=above), INACTIVE, NOW)
+    assert (decision.status, decision.reason) == (Status.FIRING, Reason.BURNING)
+    assert decision.evidence["fresh"] == {
+        "window": "1h",
+        "judged": 1000,
+        "bad": above.bad,
+        "burn_rate": pytest.approx(above.bad / 10),
+    }
+
+
+def test_a_tier_whose_short_window_is_within_the_hour_asks_for_no_more():
+    rule = milestone_rules(0.99, 30)["6h/30m"]
+    decision = decide(rule, observe(counts(500), w1h=counts(20)), INACTIVE, NOW)
+    assert (decision.status, decision.reason) == (Status.FIRING, Reason.BURNING)
+    assert set(decision.evidence) == {"factor", "long", "short"}
 
 
 @pytest.mark.parametrize(
@@ -289,12 +319,33 @@ def test_three_over_of_many_measured_fire_where_the_objective_is_strict():
     assert decide(strict, component(2, 100), INACTIVE, NOW).reason == Reason.FEW_OVER
 
 
-@pytest.mark.parametrize("status", list(Status))
+@pytest.mark.parametrize("status", [Status.INACTIVE, Status.PENDING, Status.FIRING])
 @pytest.mark.parametrize("between", [component(11, 1000), component(2, 20), component(3, 15)])
 def test_between_firing_and_clearing_a_component_rule_stays_as_it_is(status, between):
     before = Previous(status, NOW - HOUR, None if status == Status.INACTIVE else Severity.TICKET)
     decision = decide(OVERRUN, between, before, NOW)
     assert decision.remembered() == before
+
+
+def test_a_component_that_hovers_above_its_objective_begins_its_recovery_anew():
+    clear, hovering = component(10, 1000), component(11, 1000)
+    decisions = play(
+        OVERRUN,
+        (0 * MINUTE, component(100, 1000)),
+        (1 * MINUTE, clear),
+        *((minutes * MINUTE, hovering) for minutes in range(2, 61)),
+        (61 * MINUTE, clear),
+        (65 * MINUTE - SECOND, clear),
+        (65 * MINUTE, clear),
+    )
+    assert statuses(decisions) == [Status.FIRING, *[Status.RECOVERING] * 62, Status.INACTIVE]
+    assert [one.since - NOW for one in decisions[-4:]] == [*[60 * MINUTE] * 3, 65 * MINUTE]
+
+
+def test_silence_before_hovering_moves_the_beginning_of_a_recovery_no_further_than_now():
+    before = Previous(Status.RECOVERING, NOW - 4 * MINUTE, Severity.TICKET, NOW - 3 * MINUTE)
+    decision = decide(OVERRUN, component(11, 1000), before, NOW)
+    assert (decision.status, decision.since, decision.no_data_since) == (Status.RECOVERING, NOW, None)
 
 
 def test_a_component_clears_at_the_share_that_its_objective_allows():
