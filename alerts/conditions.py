@@ -18,7 +18,7 @@ from django.conf import settings
 from budgets import burn_rates
 from budgets.burn_rates import BURN_RATE_WINDOWS
 from budgets.limits import BudgetInForce, budgets_in_force
-from budgets.models import Feature
+from budgets.models import Feature, Milestone
 from budgets.tiles import Counts
 from budgets.windows import LAST_FULL_MINUTE, window_counts
 
@@ -172,6 +172,14 @@ class Watch:
         """The milestone under which a component is allocated now."""
         found = (milestone for milestone, budget in self.budgets.items() if component in budget.allocations)
         return next(found, None)
+
+    def milestones_of(self, component: str) -> list[str]:
+        """The milestones whose latency budget holds its allocation, its own first.
+
+        The latency budget of an earlier milestone is the first block of a later one's.
+        """
+        own = self.milestone_of(component)
+        return Milestone.values[Milestone.values.index(own) :] if own else []
 
 
 def look(feature_ids: Collection[int] | None, now: datetime) -> list[Watch]:

@@ -56,7 +56,8 @@ class _Statuses:
         self._watches, self._now = watches, now
         self._read: dict[tuple[str, str], dict[int, dict[str, FeatureStatus]]] = {}
 
-    def of(self, watch: Watch, milestone: str, window: str) -> FeatureStatus:
+    def of(self, watch: Watch, window: str) -> dict[str, FeatureStatus]:
+        """By the milestone, all of one read."""
         key = (watch.environment, window)
         if key not in self._read:
             features = [
@@ -67,7 +68,7 @@ class _Statuses:
             self._read[key] = get_overview(
                 features, environment=watch.environment, now=self._now, window=window
             )
-        return self._read[key][watch.feature.pk][milestone]
+        return self._read[key][watch.feature.pk]
 
 
 @dataclass(slots=True)
@@ -82,7 +83,8 @@ class _Settlement:
     now: datetime
 
     def settle(self) -> None:
-        """Milestones first: one that pages takes the overruns of its components."""
+        """Milestones first, the earlier before the later: one that pages takes the overruns of the components
+        in its latency budget, unless an earlier one pages as well."""
         for milestone in Milestone.values:
             self._settle_milestone(milestone)
         overruns = self.watch.overruns()
@@ -138,20 +140,37 @@ class _Settlement:
                 )
 
     def _evidence(self, milestone: str, severity: str) -> set[str]:
-        """The names of the conditions that hold: the milestone's, and under a page those of its components."""
+        """The names of the conditions that hold: the milestone's, and under a page those of the components
+        that it takes."""
         held = [one for one in self.watch.tiers(milestone) if one.is_active]
         if severity == Severity.PAGE:
             held += [
                 one
                 for name, one in self.watch.overruns().items()
-                if one.is_active and self.watch.milestone_of(name) == milestone
+                if one.is_active and self._takes(milestone, name)
             ]
         return {one.name for one in held}
 
+    def _takes(self, milestone: str, component: str) -> bool:
+        """Whether a page for the milestone takes the component's overrun: of several, the earliest does."""
+        milestones = self.watch.milestones_of(component)
+        if milestone not in milestones:
+            return False
+        return not any(self._page(one) for one in milestones[: milestones.index(milestone)])
+
+    def _page(self, milestone: str) -> Incident | None:
+        incident = self._incident(milestone=milestone)
+        return incident if incident is not None and incident.severity == Severity.PAGE else None
+
     def _burning(self, milestone: str, tier: Condition, since: datetime) -> incidents.Finding:
         assert tier.decision is not None
-        status = self.statuses.of(self.watch, milestone, tier.decision.evidence["long"]["window"])
-        cause = cause_among(status.components)
+        statuses = self.statuses.of(self.watch, tier.decision.evidence["long"]["window"])
+        status = statuses[milestone]
+        # The latency budgets of the milestones before it are part of its own.
+        blocks = Milestone.values[: Milestone.values.index(milestone) + 1]
+        cause = cause_among(
+            [component for one in blocks if one in statuses for component in statuses[one].components]
+        )
         return incidents.Finding(
             severity=tier.severity,
             rule=tier.name,
@@ -171,25 +190,26 @@ class _Settlement:
 
     def _settle_component(self, name: str, overrun: Condition | None) -> None:
         incident = self._incident(component=name)
-        milestone = self.watch.milestone_of(name)
-        page = self._incident(milestone=milestone) if milestone else None
-        if page is not None and page.severity == Severity.PAGE:
+        milestones = self.watch.milestones_of(name)
+        page = next(filter(None, map(self._page, milestones)), None)
+        if page is not None:
             if incident is not None:
                 incidents.merge(incident=incident, into=page, now=self.now)
                 self.unresolved.remove(incident)
         elif incident is None:
-            if overrun is not None and overrun.is_firing and milestone is not None:
-                tiers = self.watch.tiers(milestone)
-                is_held = self._is_held([overrun], Severity.TICKET, component=name)
-                if not is_held and not self._is_held(tiers, Severity.PAGE, milestone=milestone):
-                    self._open_component(name, milestone, overrun)
+            if overrun is not None and overrun.is_firing and milestones:
+                is_held = self._is_held([overrun], Severity.TICKET, component=name) or any(
+                    self._is_held(self.watch.tiers(one), Severity.PAGE, milestone=one) for one in milestones
+                )
+                if not is_held:
+                    self._open_component(name, milestones[0], overrun)
         elif overrun is None or not overrun.is_active:
             self._resolve(incident, [overrun] if overrun else [])
 
     def _open_component(self, name: str, milestone: str, overrun: Condition) -> None:
         assert overrun.decision is not None
         feature = self.watch.feature
-        status = self.statuses.of(self.watch, milestone, OVERRUN_WINDOW)
+        status = self.statuses.of(self.watch, OVERRUN_WINDOW)[milestone]
         observed = _find(status.components, name)
         incident = incidents.open_incident(
             target=incidents.Target(

@@ -41,6 +41,13 @@ TWO_MILESTONES = [
 ]
 
 
+# The usual document: the first block of the whole is broken down, what comes after it is not.
+ALL_UNDER_THE_FIRST = [
+    feature_document()["latency_budgets"][0],
+    {"milestone": "complete", "budget_ms": 8000, "objective": 0.95, "window_days": 28},
+]
+
+
 def make_two_milestones(**overrides) -> Feature:
     return make_feature(
         components=["model", "retrieval", "tools", "overhead", "rendering"],
@@ -222,6 +229,17 @@ def test_late_data_about_a_time_over_an_hour_past_opens_nothing() -> None:
     assert incidents_of(feature) == []
 
 
+def test_one_bad_request_in_the_hour_makes_no_news_of_late_data() -> None:
+    feature = make_feature()
+    make_traffic(
+        feature, at=NOW - timedelta(minutes=90), count=600, over=500, milestone="first_token", now=NOW
+    )
+    make_traffic(feature, at=NOW - timedelta(minutes=40), count=100, over=1, milestone="first_token", now=NOW)
+    calm(feature, NOW)
+    look(feature, NOW)
+    assert incidents_of(feature) == []
+
+
 def test_a_component_with_the_longest_name_overruns_like_any_other() -> None:
     name = "é" * 200
     budget = {**feature_document()["latency_budgets"][0], "allocations": {name: 400}}
@@ -299,6 +317,79 @@ def test_a_component_that_overruns_under_a_page_joins_it_as_evidence_and_cause()
     assert "tools: p99" in incident.summary
     assert [one.kind for one in incident.events.all()] == ["opened", "evidence", "cause_changed"]
     assert len(told(feature)) == 1
+
+
+def slow_to_complete(feature: Feature, at) -> None:
+    """Every first token comes in time, most answers are over late, and the tools take far too long."""
+    calm(feature, at)
+    burn(feature, at, milestone="complete", bad=59, of=60)
+    overrun(feature, at)
+
+
+def test_a_page_for_the_whole_answer_names_a_component_of_its_first_block() -> None:
+    feature = make_feature(latency_budgets=ALL_UNDER_THE_FIRST)
+    channel = make_channel(feature.team)
+    slow_to_complete(feature, NOW)
+    look(feature, NOW)
+    page = only_incident(feature)
+    assert (page.milestone, page.severity) == ("complete", "page")
+    assert page.cause == {
+        "component": "tools",
+        "allocated_ms": 800,
+        "observed_ms": pytest.approx(2_100, rel=0.011),
+    }
+    assert page.summary.endswith("of 800 ms allocated.")
+    opened = page.events.get()
+    assert "component_overrun tools" in opened.details["evidence"]
+    assert told(feature) == [(channel.name, "opened", "page")]
+
+
+def test_a_page_for_the_whole_answer_merges_the_incident_of_a_component_of_its_first_block() -> None:
+    feature = make_feature(latency_budgets=ALL_UNDER_THE_FIRST)
+    make_channel(feature.team)
+    overrun(feature, NOW)
+    look(feature, NOW)
+    slow_to_complete(feature, NOW + MINUTE)
+    look(feature, NOW + MINUTE)
+    component, page = incidents_of(feature)
+    assert (component.resolved_reason, component.merged_into) == ("merged", page)
+    assert [event for _, event, _ in told(feature)] == ["opened", "opened"]
+
+
+def test_of_two_pages_the_one_for_the_component_s_own_milestone_takes_its_overrun() -> None:
+    feature = make_feature(latency_budgets=ALL_UNDER_THE_FIRST)
+    slow_to_complete(feature, NOW)
+    look(feature, NOW)
+    burn(feature, NOW + MINUTE)
+    look(feature, NOW + MINUTE)
+    complete, first_token = incidents_of(feature)
+    assert (complete.milestone, first_token.milestone) == ("complete", "first_token")
+    assert complete.events.last().details["left"] == ["component_overrun tools"]  # type: ignore[union-attr]
+    assert "component_overrun tools" in first_token.events.get().details["evidence"]
+    for page in (complete, first_token):
+        assert page.cause is not None
+        assert page.cause["component"] == "tools"
+
+
+def test_a_page_for_the_first_token_is_not_blamed_on_what_comes_after_it() -> None:
+    feature = make_two_milestones()
+    burn(feature, NOW)
+    overrun(feature, NOW, component="rendering", over_ms=9_000)
+    look(feature, NOW)
+    page, component = incidents_of(feature)
+    assert (page.milestone, page.cause) == ("first_token", None)
+    assert component.component is not None
+    assert component.component.name == "rendering"
+
+
+def test_a_page_resolved_by_hand_holds_the_components_of_its_first_block_too() -> None:
+    feature = make_feature(latency_budgets=ALL_UNDER_THE_FIRST)
+    slow_to_complete(feature, NOW)
+    look(feature, NOW)
+    resolve_by_hand(feature, NOW + MINUTE)
+    slow_to_complete(feature, NOW + 2 * MINUTE)
+    look(feature, NOW + 2 * MINUTE)
+    assert only_incident(feature).resolved_by == "kim@example.com"
 
 
 def test_a_milestone_that_only_tickets_leaves_its_components_their_own_incidents() -> None:
