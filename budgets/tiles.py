@@ -348,26 +348,26 @@ SELECT {piece} AS piece, r.series_id, {counters} FROM budgets_rollup_minute r
 WHERE r.start >= {lower} AND r.start < {upper} AND r.series_id = ANY(%(series)s)
 """,
     "hour": """
-SELECT {piece}, r.series_id, {counters} FROM budgets_rollup_hour r
+SELECT {piece} AS piece, r.series_id, {counters} FROM budgets_rollup_hour r
 WHERE r.start >= {lower} AND r.start < {upper} AND r.series_id = ANY(%(series)s)
   AND NOT EXISTS (SELECT 1 FROM dirty_hour h WHERE h.series_id = r.series_id AND h.start = r.start)
 UNION ALL
-SELECT {piece}, r.series_id, {counters} FROM dirty_hour h JOIN budgets_rollup_minute r
+SELECT {piece} AS piece, r.series_id, {counters} FROM dirty_hour h JOIN budgets_rollup_minute r
   ON r.series_id = h.series_id AND r.start >= h.start AND r.start < h.start + interval '1 hour'
  AND r.start >= {lower} AND r.start < {upper}
 WHERE h.start >= {lower} AND h.start < {upper}
 """,
     "day": """
-SELECT {piece}, r.series_id, {counters} FROM budgets_rollup_day r
+SELECT {piece} AS piece, r.series_id, {counters} FROM budgets_rollup_day r
 WHERE r.start >= {lower} AND r.start < {upper} AND r.series_id = ANY(%(series)s)
   AND NOT EXISTS (SELECT 1 FROM dirty_day d WHERE d.series_id = r.series_id AND d.start = r.start)
 UNION ALL
-SELECT {piece}, r.series_id, {counters} FROM dirty_day d JOIN budgets_rollup_hour r
+SELECT {piece} AS piece, r.series_id, {counters} FROM dirty_day d JOIN budgets_rollup_hour r
   ON r.series_id = d.series_id AND r.start >= d.start AND r.start < d.start + interval '1 day'
 WHERE d.start >= {lower} AND d.start < {upper}
   AND NOT EXISTS (SELECT 1 FROM dirty_hour h WHERE h.series_id = r.series_id AND h.start = r.start)
 UNION ALL
-SELECT {piece}, r.series_id, {counters} FROM dirty_hour h JOIN budgets_rollup_minute r
+SELECT {piece} AS piece, r.series_id, {counters} FROM dirty_hour h JOIN budgets_rollup_minute r
   ON r.series_id = h.series_id AND r.start >= h.start AND r.start < h.start + interval '1 hour'
  AND r.start >= {lower} AND r.start < {upper}
 WHERE h.start >= {lower} AND h.start < {upper}

@@ -106,7 +106,7 @@ def test_partitions_have_the_indexes_and_constraints_of_their_table():
             for name in (table, f"{table}_{TODAY:%Y%m%d}"):
                 cursor.execute(
                     "SELECT (SELECT count(*) FROM pg_index WHERE indrelid = %s::regclass),"
-                    " (SELECT array_agg(conname::text ORDER BY 1) FROM pg_constraint"
+                    " (SELECT array_agg(conname::text ORDER BY conname) FROM pg_constraint"
                     "  WHERE conrelid = %s::regclass AND contype = 'c')",
                     [name, name],
                 )

@@ -21,6 +21,8 @@ from budgets.errors import Refusal
 from budgets.histogram import AtLeast
 from budgets.models import Feature, IngestKey, Series
 from budgets.status import WINDOWS, FeatureStatus, get_feature_status, get_overview, get_timeseries
+from budgets.tiles import Counts
+from budgets.windows import LAST_FULL_MINUTE, window_counts
 from tests.budgets.brute_force import (
     DAY_US,
     HOUR_US,
@@ -122,6 +124,30 @@ def test_a_status_is_what_the_samples_give(history: list[Step], window: str | No
             assert component.counts == counts_of(last(shown, name), limit)
             assert component.allocated_ms == LIMITS_MS[name]
             assert_percentiles(component, last(shown, name))
+
+
+@settings(max_examples=30, deadline=None)
+@given(history=histories, minutes_ago=st.integers(0, 2 * 60))
+def test_the_windows_of_rules_hold_what_the_samples_give(history: list[Step], minutes_ago: int):
+    """At every minute of an hour, the last one included."""
+    now = NOW - timedelta(minutes=minutes_ago)
+    end = now.replace(second=0) + timedelta(minutes=1)
+    windows = {name: (end - length, end) for name, length in BURN_RATE_WINDOWS.items()}
+    windows[LAST_FULL_MINUTE] = (end - timedelta(minutes=2), end - timedelta(minutes=1))
+    with lived(history) as feature:
+        found = window_counts([feature.pk], now=now)
+        samples = samples_of(history)
+        assert found.keys() == {(feature.pk, target(sample)) for sample in samples}
+        for (_, name), its_windows in found.items():
+            asked = windows if name == "milestone:complete" else {"5m": windows["5m"]}
+            for window, (start, end) in asked.items():
+                inside = [s for s in samples if target(s) == name and start <= instant(s.ended_us) < end]
+                assert its_windows.get(window, Counts()) == counts_of(inside, limit)
+            assert its_windows.keys() <= asked.keys()
+
+
+def target(sample: Sample) -> str:
+    return f"milestone:{sample.name}" if sample.name == "complete" else f"component:{sample.name}"
 
 
 def assert_percentiles(found: Any, samples: list[Sample]) -> None:

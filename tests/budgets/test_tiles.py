@@ -98,6 +98,10 @@ def assert_is(totals: Totals, samples: list[Sample]) -> None:
     ],
     ranges=[(MIDNIGHT_US - MINUTE_US, MIDNIGHT_US + MINUTE_US)],
 )
+@example(  # Whole hours and days alone, of which no minutes are read.
+    history=[Post([Sample("model", MIDNIGHT_US, 5.0)])],
+    ranges=[(MIDNIGHT_US, MIDNIGHT_US + HOUR_US), (MIDNIGHT_US - DAY_US, MIDNIGHT_US + DAY_US)],
+)
 @given(history=histories, ranges=st.lists(ranges_us, min_size=1, max_size=5))
 def test_every_range_reads_as_computed_from_raw_whatever_happened_in_whatever_order(
     history: list[Step], ranges: list[tuple[int, int]]
