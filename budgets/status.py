@@ -15,6 +15,7 @@ from .burn_rates import (
     BURN_RATE_WINDOWS,
     ErrorBudget,
     State,
+    WindowBounds,
     burn_rate,
     component_state,
     error_budget,
@@ -157,6 +158,12 @@ def get_timeseries(
             f"That range holds {(last - first) // length} steps, over {10 * MAX_POINTS}. Ask for a longer step.",
             fields={"step": ["Ask for a longer step or a shorter range."]},
         )
+    if step is not None and not _is_kept(step, start, now):
+        raise Refusal(
+            "step_not_kept",
+            f"Steps of {step} s are not kept since {start.isoformat()}. Ask for a longer step or a later range.",
+            fields={"step": ["Ask for a longer step or a later range."]},
+        )
     series = Series.objects.filter(feature=feature, environment=environment)
     series = series.filter(component__name=name) if kind == "component" else series.filter(milestone=name)
     all_ids = list(series.values_list("pk", "release"))
@@ -211,7 +218,7 @@ def _statuses(
     # because ranges share what they have in common.
     days = sorted({budget.window_days for budget in budgets.values()} | {DEFAULT_WINDOW_DAYS})
     objectives = {n: Range(*objective_window(now, n), with_histogram=window is None) for n in days}
-    chosen = Range(*window_bounds(now, WINDOWS[window]), with_histogram=True) if window else None
+    chosen = Range(*_shown_bounds(now, WINDOWS[window]), with_histogram=True) if window else None
     ranges = [*burning, *objectives.values(), *([chosen] if chosen else [])]
     totals = read_ranges(group_of_series, ranges)
     by_window = dict(zip(names, totals, strict=False))
@@ -256,6 +263,14 @@ def _statuses(
                 components=_components(feature, milestone, budgets, components[feature.pk], in_range),
             )
     return statuses
+
+
+def _shown_bounds(now: datetime, length: timedelta) -> WindowBounds:
+    """The bounds of a window, begun on the hour where its first minutes are no longer kept one by one."""
+    start, end = window_bounds(now, length)
+    if length > timedelta(days=settings.MINUTE_RETENTION_DAYS):
+        start = start.replace(minute=0)
+    return WindowBounds(start, end)
 
 
 _Groups = dict[tuple[int, str, str], int]
@@ -396,13 +411,17 @@ def _choose_step(start: datetime, end: datetime, step: int | None, now: datetime
                 fields={"step": ["60, 3600 or 86400."]},
             )
         return STEPS[step]
-    kept_days = {60: settings.MINUTE_RETENTION_DAYS, 3600: settings.HOUR_RETENTION_DAYS}
     for seconds, length in STEPS.items():
-        is_kept = seconds not in kept_days or start >= now - timedelta(days=kept_days[seconds])
         first, last = _aligned_outwards(start, end, length)
-        if is_kept and (last - first) / length <= MAX_POINTS:
+        if _is_kept(seconds, start, now) and (last - first) / length <= MAX_POINTS:
             return length
     return STEPS[86400]
+
+
+def _is_kept(step: int, start: datetime, now: datetime) -> bool:
+    """Whether rollups of this step are kept since `start`: what has been dropped must not look like no data."""
+    kept_days = {60: settings.MINUTE_RETENTION_DAYS, 3600: settings.HOUR_RETENTION_DAYS}
+    return step not in kept_days or start >= now - timedelta(days=kept_days[step])
 
 
 def _aligned_outwards(start: datetime, end: datetime, step: timedelta) -> tuple[datetime, datetime]:

@@ -20,6 +20,7 @@ from budgets.burn_rates import BURN_RATE_WINDOWS, State, burn_rate, error_budget
 from budgets.errors import Refusal
 from budgets.histogram import AtLeast
 from budgets.models import Feature, IngestKey, Series
+from budgets.partitions import drop_expired
 from budgets.status import WINDOWS, FeatureStatus, get_feature_status, get_overview, get_timeseries
 from budgets.tiles import Counts
 from budgets.windows import LAST_FULL_MINUTE, window_counts
@@ -243,6 +244,19 @@ def test_the_objectives_window_begins_on_the_hour(feature: Feature):
 
     assert found.window_start == (NOW - timedelta(days=28)).replace(minute=0, second=0)
     assert (found.window_end, found.range_start) == (instant(END_US), found.window_start)
+
+
+def test_a_window_longer_than_minutes_are_kept_begins_on_the_hour(feature: Feature, settings: Settings):
+    """Its first minutes are gone, and the hour that they were in is not read without them."""
+    settings.RAW_RETENTION_DAYS, settings.MINUTE_RETENTION_DAYS = 30, 14
+    measure(feature, good(3, at_us=NOW_US - 28 * DAY_US + 20 * MINUTE_US))
+    rollups.compact(now=NOW)
+    drop_expired(NOW)
+
+    found = status(feature, window="28d")
+    assert found.range_start == found.window_start
+    assert found.percentiles_ms.p50 == pytest.approx(10.0, rel=0.011)
+    assert status(feature, window="7d").range_start == instant(END_US) - timedelta(days=7)
 
 
 def test_a_status_of_the_past_knows_nothing_of_what_came_after(feature: Feature):
@@ -505,6 +519,8 @@ def test_the_step_is_the_finest_that_is_kept_and_gives_at_most_1000_points(
         ({"step": 61}, "invalid_step"),
         ({"end": NOW - timedelta(minutes=3)}, "invalid_range"),
         ({"step": 60, "start": NOW - timedelta(days=8)}, "too_many_points"),
+        ({"step": 60, "start": NOW - timedelta(days=15), "end": NOW - timedelta(days=14)}, "step_not_kept"),
+        ({"step": 3600, "start": NOW - timedelta(days=401), "end": NOW}, "step_not_kept"),
     ],
 )
 def test_a_time_series_that_cannot_be_is_refused(feature: Feature, changes: dict[str, Any], code: str):
