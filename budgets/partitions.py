@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 
 from django.conf import settings
@@ -119,13 +120,13 @@ def existing_days(table: str) -> set[date]:
 def summarise(tables: Iterable[str] = ("budgets_measurement", "budgets_span")) -> None:
     """Summarises the page ranges that filled up since the last time.
 
-    Autovacuum does so too, once a minute at best; until then a roll-up has to scan them.
+    Autovacuum does so too, once a minute at best; until then a roll-up has to scan them. A partition that is
+    being vacuumed is left alone: an autovacuum that somebody waits for for a second gives up.
     """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT count(brin_summarize_new_values(i.indexrelid))
-            FROM pg_inherits h
+            SELECT i.indexrelid::bigint FROM pg_inherits h
             JOIN pg_index i ON i.indrelid = h.inhrelid
             JOIN pg_class c ON c.oid = i.indexrelid
             JOIN pg_am a ON a.oid = c.relam AND a.amname = 'brin'
@@ -133,6 +134,11 @@ def summarise(tables: Iterable[str] = ("budgets_measurement", "budgets_span")) -
             """,
             [list(tables)],
         )
+        indexes = [row[0] for row in cursor.fetchall()]
+    for index in indexes:
+        with suppress(OperationalError), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '50ms'")
+            cursor.execute("SELECT brin_summarize_new_values(%s::oid::regclass)", [index])
 
 
 def _existing_days(table: str) -> set[date]:

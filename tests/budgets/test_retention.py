@@ -236,6 +236,37 @@ def test_what_was_rolled_up_outlives_its_raw_measurements_and_its_minutes(featur
         assert row["total"] == 1
 
 
+@in_transactions
+def test_a_partition_that_is_being_vacuumed_is_not_waited_for_and_the_others_are_summarised():
+    days = [date(2031, 2, 1), date(2031, 2, 2)]
+    ensure_partitions("budgets_measurement", days)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO budgets_measurement (ended_at, duration_ms, batch_id, series_id, status)"
+            " SELECT day, 1, n, 1, 0 FROM generate_series(1, 10000) n, unnest(%s::date[]) day",
+            [days],
+        )
+    vacuumed, free = (f"budgets_measurement_{day:%Y%m%d}" for day in days)
+    try:
+        with held(f"LOCK TABLE {vacuumed} IN SHARE UPDATE EXCLUSIVE MODE"):
+            partitions.summarise()
+
+        assert unsummarised(free) == 0
+        assert unsummarised(vacuumed) > 0
+    finally:
+        drop_expired(datetime(2040, 1, 1, tzinfo=UTC))
+
+
+def unsummarised(partition: str) -> int:
+    """How many page ranges of its BRIN indexes had not been summarised; they are afterwards."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT sum(brin_summarize_new_values(i.indexrelid)) FROM pg_index i WHERE i.indrelid = %s::regclass",
+            [partition],
+        )
+        return int(cursor.fetchone()[0])
+
+
 # -- Rows
 
 
