@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import cache
 
 from celery import current_app
-from django.core.cache import cache
+from django.conf import settings
+from redis import Redis
 
 log = logging.getLogger(__name__)
 
-_RUNG = "roll_up_rung"
+_RUNG = "latency_dashboard:roll_up_rung"
 # Long enough for a busy worker to get to it; should the task be lost, the next POST after this rings again.
 _RUNG_FOR_S = 2
 # After a failure this process leaves the bell alone, so that no request waits for a Redis that is away.
@@ -23,7 +25,9 @@ def ring() -> None:
     if _is_silent():
         return
     try:
-        if cache.add(_RUNG, 1, timeout=_RUNG_FOR_S):
+        if _redis(str(settings.CACHES["default"]["LOCATION"])).set(
+            _RUNG, 1, nx=True, px=int(_RUNG_FOR_S * 1000)
+        ):
             current_app.send_task("budgets.tasks.roll_up", retry=False, expires=10)
     except Exception as error:
         _be_silent(error)
@@ -32,7 +36,7 @@ def ring() -> None:
 def heard() -> None:
     """Lets the next POST ring again: called before batches are claimed, so that none slips in between."""
     try:
-        cache.delete(_RUNG)
+        _redis(str(settings.CACHES["default"]["LOCATION"])).delete(_RUNG)
     except Exception as error:
         _be_silent(error)
 
@@ -42,11 +46,17 @@ def send(task: str, *args: object) -> None:
     if _is_silent():
         return
     try:
-        # The cache gives up after half a second; a publish to a Redis that hangs would wait for as long as it does.
-        cache.get(_RUNG)
+        # This gives up after half a second; a publish to a Redis that hangs would wait for as long as it does.
+        _redis(str(settings.CACHES["default"]["LOCATION"])).ping()
         current_app.send_task(task, args=args, retry=False, expires=30)
     except Exception as error:
         _be_silent(error)
+
+
+@cache
+def _redis(url: str) -> Redis:
+    """A client that is kept: Django's cache makes a new one for every call."""
+    return Redis.from_url(url, **settings.REDIS_OPTIONS)
 
 
 def _is_silent() -> bool:

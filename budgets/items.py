@@ -28,7 +28,7 @@ SpanId = Annotated[str, msgspec.Meta(min_length=16, max_length=16)]
 Labels = dict[str, str | int | float | bool]
 
 
-class MeasurementItem(msgspec.Struct):
+class MeasurementItem(msgspec.Struct, gc=False):
     """One measured component or milestone."""
 
     feature: Name
@@ -45,7 +45,7 @@ class MeasurementItem(msgspec.Struct):
     labels: Labels | None = None
 
 
-class ComponentCall(msgspec.Struct):
+class ComponentCall(msgspec.Struct, gc=False):
     """One call of a component within a request."""
 
     component: Name
@@ -56,7 +56,7 @@ class ComponentCall(msgspec.Struct):
     parent_span_id: SpanId | None = None
 
 
-class RequestItem(msgspec.Struct):
+class RequestItem(msgspec.Struct, gc=False):
     """A whole request, which stands for its measurements."""
 
     feature: Name
@@ -70,12 +70,12 @@ class RequestItem(msgspec.Struct):
     labels: Labels | None = None
 
 
-class Body(msgspec.Struct):
+class Body(msgspec.Struct, gc=False):
     measurements: list[MeasurementItem] = []
     requests: list[RequestItem] = []
 
 
-class _RawBody(msgspec.Struct):
+class _RawBody(msgspec.Struct, gc=False):
     measurements: list[msgspec.Raw] = []
     requests: list[msgspec.Raw] = []
 

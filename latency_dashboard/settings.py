@@ -129,13 +129,14 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # -- Redis: a doorbell --------------------------------------------------------------------------
 _redis_url = env.str("REDIS_URL", default="")
 CELERY_BROKER_URL = embedded.broker_url(DATA_DIR) if EMBEDDED_REDIS else _redis_url
+# No retries: a request must not wait for a doorbell.
+REDIS_OPTIONS = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5, "retry": Retry(NoBackoff(), 0)}
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": embedded.cache_url(DATA_DIR) if EMBEDDED_REDIS else _redis_url,
         "KEY_PREFIX": "latency_dashboard",
-        # No retries: a request must not wait for a doorbell.
-        "OPTIONS": {"socket_connect_timeout": 0.5, "socket_timeout": 0.5, "retry": Retry(NoBackoff(), 0)},
+        "OPTIONS": REDIS_OPTIONS,
     }
 }
 
