@@ -508,7 +508,7 @@ def test_a_second_request_under_the_key_of_one_that_is_being_stored_is_told_so(a
     with held(HOLD_MEASUREMENTS) as start:
         first = start(lambda: api.post(body, idempotency_key="a"))
         assert is_waiting("COPY", "budgets_measurement")
-        second = api.post(body, idempotency_key="a")
+        second = start(lambda: api.post(body, idempotency_key="a")).result(timeout=20)
     assert (second.status_code, error_code(second)) == (409, "idempotency_key_in_flight")
     assert first.result().status_code == 200
     assert api.post(body, idempotency_key="a").get("Idempotent-Replay") == "true"

@@ -275,6 +275,7 @@ def test_the_bounds_in_time_belong_to_what_is_accepted() -> None:
         1: "ended_in_the_future",
         3: "too_old",
     }
+    assert [ended_at for _, ended_at, _, _ in rows(payload)] == [NOW + timedelta(seconds=60), OLDEST, NOW]
 
 
 def test_a_long_workflow_counts_by_its_end_not_by_its_start() -> None:
