@@ -80,8 +80,15 @@ class Installation:
 
     def start_worker(self) -> None:
         alone = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        queues = ["--queues", "rollup,evaluate,maintain", "--concurrency", "2", "--prefetch-multiplier", "1"]
-        self._start_celery("worker", "worker", *queues, *alone)
+        queues = [
+            "--queues",
+            "rollup,evaluate,maintain,deliver",
+            "--concurrency",
+            "2",
+            "--prefetch-multiplier",
+            "1",
+        ]
+        self._start_celery("worker", "worker", *queues, "--prefetch-multiplier", "1", *alone)
 
     def start_beat(self, name: str = "beat") -> None:
         self._start_celery(name, "beat", "--schedule", str(self.data_dir / name))
