@@ -414,6 +414,19 @@ def test_exactly_the_limit_is_no_full_backlog(api: Api, settings: Settings) -> N
     assert [api.post(body).status_code, _forgetting(api, body), _forgetting(api, body)] == [200, 200, 429]
 
 
+def test_a_replay_is_answered_though_the_backlog_is_full(api: Api, settings: Settings) -> None:
+    settings.INGEST_MAX_BACKLOG = 1
+    body = {"measurements": [item(make_feature(team=api.team))] * 2}
+    first = api.post(body, idempotency_key="a")
+    ingest._backlogs.clear()
+    again = api.post(body, idempotency_key="a")
+    assert (again.status_code, again.content) == (200, first.content)
+    ingest._backlogs.clear()
+    assert api.post(body, idempotency_key="b").status_code == 429
+    settings.INGEST_MAX_BACKLOG = 100
+    assert api.post(body, idempotency_key="b").get("Idempotent-Replay") is None
+
+
 def test_one_teams_backlog_does_not_hold_up_another(api: Api, settings: Settings) -> None:
     settings.INGEST_MAX_BACKLOG = 1
     feature = make_feature(team=api.team)

@@ -241,6 +241,17 @@ def test_a_step_that_is_not_offered_is_400(api: Api, feature: Feature, step: int
     assert error_code(response) in ("invalid_step", "invalid_request")
 
 
+@pytest.mark.parametrize(("step", "kept_days"), [(60, 14), (3600, 400)])
+def test_a_step_that_is_no_longer_kept_is_400_and_no_empty_answer(
+    api: Api, feature: Feature, settings: Settings, step: int, kept_days: int
+) -> None:
+    settings.MINUTE_RETENTION_DAYS, settings.HOUR_RETENTION_DAYS = 14, 400
+    oldest = NOW - timedelta(days=kept_days)
+    assert ask(api, oldest, oldest + timedelta(hours=1), step=step).status_code == 200
+    response = ask(api, oldest - timedelta(seconds=1), oldest + timedelta(hours=1), step=step)
+    assert (response.status_code, error_code(response)) == (400, "step_not_kept")
+
+
 def test_a_range_of_too_many_steps_is_400(api: Api, feature: Feature) -> None:
     response = ask(api, "0", text(NOW), step=60)
     assert (response.status_code, error_code(response)) == (400, "too_many_points")
