@@ -4,12 +4,17 @@ import os
 
 from celery import Celery, signals
 from django.db import close_old_connections
+from kombu.transport.redis import Channel
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "latency_dashboard.settings")
 
 app = Celery("latency_dashboard")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["budgets", "alerts"])
+
+# Tasks that were received and not begun are given up with their connection: sweeps find the work. kombu 5.7 would
+# put them back over the connection that it has just lost, and that ends the worker.
+Channel.do_restore = False
 
 app.conf.task_routes = {
     "budgets.tasks.roll_up": {"queue": "rollup"},

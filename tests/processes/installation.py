@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import redis
 
 from latency_dashboard import embedded
 from latency_dashboard.embedded import EmbeddedServers
@@ -201,6 +202,12 @@ class Installation:
     @property
     def rolled_up(self) -> int:
         return self.value_of("SELECT coalesce(sum(total), 0)::int FROM budgets_rollup_minute")
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many tasks the worker has received and not yet begun."""
+        with redis.Redis.from_url(embedded.cache_url(self.data_dir, 0)) as broker:
+            return int(broker.hlen("unacked"))
 
     def is_caught_up(self, seconds: float = 60.0) -> bool:
         """Whether in time everything that was accepted is rolled up, by itself."""

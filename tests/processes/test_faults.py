@@ -43,6 +43,7 @@ def installation(everything: Installation) -> Installation:
 ROLL_UPS = """SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state = 'active'
 AND query LIKE '%FROM budgets_series%FOR NO KEY UPDATE%'"""
 WAITING_ROLL_UPS = f"{ROLL_UPS} AND wait_event_type = 'Lock'"
+WAITING_SWEEPS = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
 
 @pytest.mark.parametrize("victim", ["worker", "pool"])
@@ -87,6 +88,23 @@ def test_with_redis_away_a_post_is_answered_and_its_roll_up_follows_when_redis_i
     assert beat.is_running
     assert installation.post().status == 200
     assert installation.is_caught_up(), installation.log_of("worker")
+    installation.assert_nothing_was_lost_or_counted_twice()
+
+
+def test_redis_may_go_away_while_tasks_are_in_the_hands_of_the_worker(installation: Installation):
+    """They are lost with it, and the worker goes on: a task is a hint, and sweeps find the work."""
+    worker = installation.processes["worker"]
+    with installation.database() as connection:
+        connection.execute("LOCK TABLE budgets_batch IN ACCESS EXCLUSIVE MODE")
+        # Both processes wait for the lock, and the worker has received more than they can take.
+        assert eventually(lambda: installation.value_of(WAITING_SWEEPS) >= 2)
+        assert eventually(lambda: installation.unacknowledged > 0)
+        installation.servers.stop_valkey()
+    installation.servers.start_valkey()
+
+    installation.post()
+    assert installation.is_caught_up(), installation.log_of("worker")
+    assert worker.is_running
     installation.assert_nothing_was_lost_or_counted_twice()
 
 
