@@ -55,6 +55,7 @@ class RolledUp:
     measurements: int = 0
     feature_ids: frozenset[int] = frozenset()
     is_more: bool = False
+    ended_to: datetime | None = None  # the latest ended_at of all of them
 
 
 # -- 1. minutes -------------------------------------------------------------------------------------
@@ -83,7 +84,13 @@ def roll_up(*, now: datetime) -> RolledUp:
             mark_dirty(groups)
             feature_ids = _note_seen(groups.series_id, now)
         Batch.objects.filter(pk__in=batch_ids).update(state=Batch.State.ROLLED_UP, rolled_up_at=now)
-    return RolledUp(len(batches), sum(batch[1] for batch in batches), feature_ids, is_more)
+    return RolledUp(
+        batches=len(batches),
+        measurements=sum(batch[1] for batch in batches),
+        feature_ids=feature_ids,
+        is_more=is_more,
+        ended_to=max(batch[3] for batch in batches),
+    )
 
 
 # id, how many measurements, ended_from, ended_to

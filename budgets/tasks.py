@@ -9,10 +9,12 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
 from . import doorbell, partitions, rebuild, retention, rollups
+from .burn_rates import BURN_RATE_WINDOWS
 from .models import Sweep
 
 # Hints come with every POST; a busy service would have a roll-up a batch. So close together they wait.
 MIN_INTERVAL_S = 0.1
+LONGEST_WINDOW = max(BURN_RATE_WINDOWS.values())
 _rolled_up_at = 0.0
 
 
@@ -23,8 +25,10 @@ def roll_up() -> None:
     time.sleep(max(0.0, _rolled_up_at + MIN_INTERVAL_S - time.monotonic()))
     doorbell.heard()
     while True:
-        done = rollups.roll_up(now=timezone.now())
-        if done.feature_ids:
+        now = timezone.now()
+        done = rollups.roll_up(now=now)
+        # What ended before the longest window of any rule changes no decision: a fed history evaluates nothing.
+        if done.feature_ids and done.ended_to is not None and done.ended_to > now - LONGEST_WINDOW:
             # By name: alerts know budgets, never the other way round.
             doorbell.send("alerts.tasks.evaluate", sorted(done.feature_ids))
         if not done.is_more:

@@ -92,6 +92,17 @@ def test_a_roll_up_has_what_it_touched_evaluated(feature: Feature):
     assert waiting("evaluate") == [("alerts.tasks.evaluate", [[feature.pk]])]
 
 
+@pytest.mark.parametrize(("days_ago", "is_evaluated"), [(2.9, True), (3.1, False)])
+def test_what_ended_before_the_longest_window_is_rolled_up_but_evaluates_nothing(
+    feature: Feature, days_ago: float, is_evaluated: bool
+):
+    post(feature, "model", ago=timedelta(days=days_ago))
+    tasks.roll_up()
+
+    assert len(stored_rows(feature, MinuteRollup)) == 1
+    assert bool(waiting("evaluate")) is is_evaluated
+
+
 def test_a_roll_up_of_nothing_has_nothing_evaluated_and_is_noted_as_a_sweep():
     began = timezone.now()
     tasks.roll_up()
