@@ -172,7 +172,8 @@ def test_roll_up_says_which_features_it_touched(feature: Feature, key: IngestKey
     post(key, feature, [Sample("model", NOW_US, 1.0)] * 2)
     post(key, another, [Sample("model", NOW_US, 1.0)])
 
-    assert roll_up() == rollups.RolledUp(2, 3, frozenset({feature.pk, another.pk}), False)
+    touched = frozenset({feature.pk, another.pk})
+    assert roll_up() == rollups.RolledUp(2, 3, touched, False, ended_to=NOW)
     assert roll_up() == rollups.RolledUp()
 
 
