@@ -45,7 +45,7 @@ def ensure_partitions(table: str, days: Iterable[date]) -> None:
         return
     with transaction.atomic(), connection.cursor() as cursor:
         lock(PARTITIONS)
-        existing = _existing_days(table)
+        existing = existing_days(table)
         for day in missing:
             if day in existing:
                 continue
@@ -79,7 +79,7 @@ def drop_expired(now: datetime) -> list[str]:
     dropped = []
     for table, setting in RETENTION_SETTINGS.items():
         keep_from = oldest_kept_day(now - GRACE, getattr(settings, setting))
-        for day in sorted(_existing_days(table)):
+        for day in sorted(existing_days(table)):
             if day >= keep_from:
                 break
             name = f"{table}_{day:%Y%m%d}"
@@ -112,11 +112,6 @@ def oldest_kept_day(now: datetime, retention_days: int) -> date:
     return (now.astimezone(UTC) - timedelta(days=retention_days)).date()
 
 
-def existing_days(table: str) -> set[date]:
-    """The UTC days that have a partition."""
-    return _existing_days(table)
-
-
 def summarise(tables: Iterable[str] = ("budgets_measurement", "budgets_span")) -> None:
     """Summarises the page ranges that filled up since the last time.
 
@@ -141,7 +136,8 @@ def summarise(tables: Iterable[str] = ("budgets_measurement", "budgets_span")) -
             cursor.execute("SELECT brin_summarize_new_values(%s::oid::regclass)", [index])
 
 
-def _existing_days(table: str) -> set[date]:
+def existing_days(table: str) -> set[date]:
+    """The UTC days that have a partition."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT c.relname FROM pg_inherits h JOIN pg_class c ON c.oid = h.inhrelid"
