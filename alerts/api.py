@@ -133,7 +133,10 @@ _NOTE_BODY = {
 )
 def put_channel(request: HttpRequest, name: str) -> Response:
     """Makes the team's channel what the body says."""
-    saved = save_channel(team=_key(request).team, name=name, document=_body(request), now=timezone.now())
+    key = _key(request)
+    saved = save_channel(
+        team=key.team, name=name, document=_body(request), actor=f"key {key.name}", now=timezone.now()
+    )
     return Response(_channel_document(saved), status=201 if saved.is_created else 200)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
+from budgets import audit
 from budgets.errors import Refusal
 from budgets.models import Team
 
@@ -31,7 +34,7 @@ class Saved:
     secret: str | None
 
 
-def save_channel(*, team: Team, name: str, document: Any, now: datetime) -> Saved:
+def save_channel(*, team: Team, name: str, document: Any, actor: str, now: datetime) -> Saved:
     """Makes the team's channel of this name what the document says.
 
     {"kind": "webhook", "url": …, "secret": "whsec_…", "min_severity": "ticket" or "page", "enabled": true}.
@@ -67,6 +70,8 @@ def save_channel(*, team: Team, name: str, document: Any, now: datetime) -> Save
     except InvalidConfig as error:
         raise _refusal("invalid_channel", error.fields) from error
     with transaction.atomic():
+        existing = Channel.objects.select_for_update().filter(team=team, name=name).first()
+        before = existing and audited(existing)
         channel, is_created = Channel.objects.update_or_create(
             team=team,
             name=name,
@@ -79,7 +84,28 @@ def save_channel(*, team: Team, name: str, document: Any, now: datetime) -> Save
                 "created_at": now,
             },
         )
+        audit.record(
+            team=team,
+            actor=actor,
+            action="channel.saved",
+            subject=name,
+            before=before,
+            after=audited(channel),
+            now=now,
+        )
     return Saved(channel, is_created, secret)
+
+
+def audited(channel: Channel) -> dict[str, Any]:
+    """A channel as the audit log keeps it: a URL may be a secret, so a digest tells that it was changed."""
+    config = json.dumps(channel.config, sort_keys=True).encode()
+    return {
+        "kind": channel.kind,
+        "leads_to": KINDS[channel.kind].describe(channel.config),
+        "config_digest": hashlib.sha256(config).hexdigest()[:12],
+        "min_severity": str(channel.min_severity),
+        "enabled": channel.is_enabled,
+    }
 
 
 def _refusal(code: str, fields: dict[str, list[str]]) -> Refusal:

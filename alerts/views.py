@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
@@ -18,8 +17,8 @@ from alerts.models import Incident
 from budgets import charts
 from budgets.contexts.frame import Frame
 from budgets.errors import Refusal
-from budgets.models import Membership
 from budgets.pages import PageRequest, answer_chart, answer_page
+from budgets.roles import Role, has_role, require_role
 from budgets.status import get_timeseries
 
 
@@ -54,7 +53,9 @@ def incident(request: PageRequest, pk: int) -> HttpResponse:
     """One incident: what, how bad, since when, why, and what was done."""
     now = timezone.now()
     found = _visible_incident(request, pk)
-    page = contexts.incident_page(found, can_edit=_can_edit(request, found), now=now)
+    page = contexts.incident_page(
+        found, can_edit=has_role(request.user, found.feature.team, Role.EDITOR), now=now
+    )
     return answer_page(
         request,
         page="alerts/incident.html",
@@ -115,10 +116,7 @@ def resolve(request: PageRequest, pk: int) -> HttpResponse:
 
 def _act(request: PageRequest, pk: int, verb: Callable[..., Incident], done: str) -> HttpResponse:
     found = _visible_incident(request, pk)
-    if not _can_edit(request, found):
-        raise PermissionDenied(
-            f"Only editors and administrators of team {found.feature.team.name} act on its incidents."
-        )
+    require_role(request.user, found.feature.team, Role.EDITOR, "act on its incidents")
     form = NoteForm(request.POST)
     if not form.is_valid():
         messages.error(request, f"Nothing was changed. {form.errors['note'].as_text().removeprefix('* ')}")
@@ -135,10 +133,3 @@ def _act(request: PageRequest, pk: int, verb: Callable[..., Incident], done: str
 def _visible_incident(request: PageRequest, pk: int) -> Incident:
     visible = Incident.objects.visible_to(request.user)
     return get_object_or_404(visible.select_related("feature__team", "component", "merged_into"), pk=pk)
-
-
-def _can_edit(request: PageRequest, found: Incident) -> bool:
-    if request.user.is_superuser:
-        return True
-    membership = Membership.objects.filter(user=request.user, team=found.feature.team_id).first()
-    return membership is not None and membership.can_edit

@@ -18,6 +18,7 @@ from django.http import HttpRequest
 
 from budgets.models import (
     Allocation,
+    AuditEntry,
     Batch,
     Component,
     Feature,
@@ -203,3 +204,13 @@ class SeriesAdmin(ReadOnly, admin.ModelAdmin):
 @admin.register(Sweep)
 class SweepAdmin(ReadOnly, admin.ModelAdmin):
     list_display = ["name", "finished_at"]
+
+
+@admin.register(AuditEntry)
+class AuditEntryAdmin(ReadOnly, admin.ModelAdmin):
+    list_display = ["at", "actor", "action", "subject", "team"]
+    list_filter = ["action", "team"]
+    list_select_related = ["team"]
+    search_fields = ["actor", "subject"]
+    ordering = ["-id"]
+    show_full_result_count = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -10,7 +11,15 @@ from typing import Any
 from django.db import transaction
 from django.db.models import QuerySet
 
-from .documents import FeatureDocument, LatencyBudgetDocument, as_number, in_ms, read_document
+from . import audit
+from .documents import (
+    READ_ONLY_FIELDS,
+    FeatureDocument,
+    LatencyBudgetDocument,
+    as_number,
+    in_ms,
+    read_document,
+)
 from .errors import Refusal
 from .models import Allocation, Component, Feature, LatencyBudget, Milestone, Team
 
@@ -49,10 +58,20 @@ def declare_feature(*, team: Team, slug: str, document: Any, actor: str, now: da
                 "unknown_feature", f"There is no feature {slug!r} in team {team.slug!r}.", status=404
             )
         feature.team = team
+        before = None if is_created else declared_document(describe(feature))
         is_changed = _set_facts(feature, declared, now)
         components, components_changed = _set_components(feature, declared)
         versions_changed = _set_versions(
             feature, declared, components, actor=actor, now=now, is_new=is_created
+        )
+        audit.record(
+            team=team,
+            actor=actor,
+            action="feature.declared",
+            subject=slug,
+            before=before,
+            after=declared_document(describe(feature)),
+            now=now,
         )
     return Declared(feature, is_created, is_created or is_changed or components_changed or versions_changed)
 
@@ -91,6 +110,11 @@ def describe(feature: Feature) -> dict[str, Any]:
             for version in versions
         ],
     }
+
+
+def declared_document(description: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a description that somebody declared: what a PUT of it would change nothing by."""
+    return {name: value for name, value in description.items() if name not in READ_ONLY_FIELDS}
 
 
 def with_documents(features: QuerySet[Feature]) -> QuerySet[Feature]:

@@ -3,22 +3,25 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from budgets import views
+from budgets.views import accounts, features, teams
 
 urlpatterns = [
-    path("", views.overview, name="overview"),
-    path("login/", views.sign_in, name="login"),
+    path("", features.overview, name="overview"),
+    path("login/", accounts.sign_in, name="login"),
+    path("teams/", teams.team_list, name="teams"),
+    path("teams/<slug:slug>/", teams.members, name="team-members"),
+    path("teams/<slug:slug>/audit/", teams.audit_log, name="team-audit"),
     path("logout/", LogoutView.as_view(), name="logout"),
-    path("features/<slug:slug>/", views.feature, name="feature"),
+    path("features/<slug:slug>/", features.feature, name="feature"),
     path(
         "features/<slug:slug>/charts/<slug:name>.json",
-        views.feature_chart,
+        features.feature_chart,
         {"form": "json"},
         name="feature-chart",
     ),
     path(
         "features/<slug:slug>/charts/<slug:name>.csv",
-        views.feature_chart,
+        features.feature_chart,
         {"form": "csv"},
         name="feature-chart",
     ),

@@ -1,5 +1,6 @@
 """What is stored: teams and what they promise, and the measurements that keep or break the promise."""
 
+from .audit import AuditEntry
 from .features import Allocation, Component, Feature, LatencyBudget, Milestone
 from .ingest import Batch, IngestKey, Measurement, Series, Span, Status
 from .rollups import DayRollup, DirtyDay, DirtyHour, HourRollup, MinuteRollup, Rollup, Sweep
@@ -7,6 +8,7 @@ from .teams import Membership, Team, User
 
 __all__ = [
     "Allocation",
+    "AuditEntry",
     "Batch",
     "Component",
     "DayRollup",

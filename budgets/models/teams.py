@@ -77,8 +77,3 @@ class Membership(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} is {self.role} of {self.team_id}"
-
-    @property
-    def can_edit(self) -> bool:
-        """Whether the role may change what the team owns, incidents included."""
-        return self.role in (self.Role.EDITOR, self.Role.ADMIN)

@@ -165,12 +165,12 @@ class TestActing:
     def test_a_viewer_is_offered_no_form_and_refused(self, viewer: Client, incident: Incident) -> None:
         html = page(viewer, incident.get_absolute_url())
         assert "<form" not in html.replace('<form method="post" action="/logout/">', "")
-        assert "Only editors and administrators of Assistants" in text_of(html)
+        assert "Only editors and admins of Assistants" in text_of(html)
 
         response = viewer.post(f"{incident.get_absolute_url()}acknowledge/")
         incident.refresh_from_db()
         assert response.status_code == 403
-        assert "Only editors and administrators of team Assistants" in response.content.decode()
+        assert "Only editors and admins of team Assistants" in response.content.decode()
         assert incident.state == "open"
 
     def test_without_the_forms_token_nothing_happens(self, team: Team, incident: Incident) -> None:

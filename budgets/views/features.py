@@ -1,9 +1,8 @@
-"""Pages about latency: log in, overview, feature, and the charts that a feature page fetches."""
+"""Pages about latency: overview, feature, and the charts that a feature page fetches."""
 
 from __future__ import annotations
 
 from django.contrib.auth.decorators import login_required
-from django.contrib.auth.views import LoginView
 from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
@@ -24,15 +23,10 @@ from budgets.contexts.frame import (
 )
 from budgets.contexts.parts import milestone_name
 from budgets.errors import Refusal
-from budgets.forms import SignInForm
 from budgets.models import Feature, Milestone
 from budgets.pages import PageRequest, answer_chart, answer_page
 from budgets.sparklines import hourly_counts
 from budgets.status import get_feature_status, get_overview, get_timeseries
-
-sign_in = LoginView.as_view(
-    template_name="registration/login.html", authentication_form=SignInForm, redirect_authenticated_user=True
-)
 
 
 @login_required

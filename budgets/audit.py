@@ -1,0 +1,36 @@
+"""The audit log: every change that a person, a key or a command makes is written down with it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from .models import AuditEntry, Team
+
+
+def record(
+    *,
+    team: Team | None,
+    actor: str,
+    action: str,
+    subject: str,
+    before: Any,
+    after: Any,
+    now: datetime,
+) -> None:
+    """Adds an entry; nothing where before and after are equal.
+
+    Called in the transaction of the change, so that neither is there without the other. `action` is a noun and
+    a verb, e.g. `feature.declared`; `before` and `after` are JSON's own types and hold no secret.
+    """
+    if before == after:
+        return
+    AuditEntry.objects.create(
+        team=team,
+        actor=actor[:300],
+        action=action,
+        subject=subject[:450],
+        before=before,
+        after=after,
+        at=now,
+    )

@@ -1,0 +1,1 @@
+"""Pages: each fetches, decides and renders."""
