@@ -6,7 +6,7 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from alerts.addresses import parse_networks
 
@@ -17,6 +17,7 @@ class LatencyDashboardConfig(AppConfig):
     def ready(self) -> None:
         register(check_retention)
         register(check_outbound_networks)
+        register(check_mail, Tags.security, deploy=True)
 
 
 def check_retention(**kwargs: Any) -> list[CheckMessage]:
@@ -46,3 +47,16 @@ def check_outbound_networks(**kwargs: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+def check_mail(**kwargs: Any) -> list[CheckMessage]:
+    if settings.EMAIL_IS_CONFIGURED:
+        return []
+    return [
+        Warning(
+            "EMAIL_URL is not set: invitations, password resets and alerts by e-mail are not sent.",
+            hint="Name your mail server, e.g. EMAIL_URL=smtp+tls://user:password@mail.example.org:587, and the "
+            "sender in DEFAULT_FROM_EMAIL.",
+            id="latency_dashboard.W001",
+        )
+    ]

@@ -5,6 +5,7 @@ docs/reference/settings.md describes each variable.
 """
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import environ
 import plotly
@@ -154,6 +155,23 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 10}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
+
+# -- Mail ---------------------------------------------------------------------------------------
+# Invitations, password resets, and alerts by e-mail. Without a server, on one's own machine a mail is written into
+# the log; elsewhere it is dropped, because links that give access are not for whoever reads logs.
+EMAIL_IS_CONFIGURED = bool(env.str("EMAIL_URL", default=""))
+_mail = env.email_url("EMAIL_URL", default="consolemail://" if EMBEDDED_POSTGRES or DEBUG else "dummymail://")
+EMAIL_BACKEND = _mail["EMAIL_BACKEND"]
+EMAIL_FILE_PATH = _mail["EMAIL_FILE_PATH"]
+EMAIL_HOST, EMAIL_HOST_USER = _mail["EMAIL_HOST"] or "", _mail["EMAIL_HOST_USER"] or ""
+EMAIL_HOST_PASSWORD = _mail["EMAIL_HOST_PASSWORD"] or ""
+EMAIL_USE_TLS, EMAIL_USE_SSL = bool(_mail.get("EMAIL_USE_TLS")), bool(_mail.get("EMAIL_USE_SSL"))
+EMAIL_PORT = _mail["EMAIL_PORT"] or (465 if EMAIL_USE_SSL else 587 if EMAIL_USE_TLS else 25)
+EMAIL_TIMEOUT = env.int("EMAIL_TIMEOUT", default=10)
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str(
+    "DEFAULT_FROM_EMAIL",
+    default=f"Latency Dashboard <latency-dashboard@{urlsplit(PUBLIC_URL).hostname or 'localhost'}>",
+)
 
 # -- Language, time, static files ---------------------------------------------------------------
 LANGUAGE_CODE = "en-gb"

@@ -21,7 +21,16 @@ import pytest
 from latency_dashboard.embedded import EmbeddedServers
 
 # Settings of the person at the keyboard that must not change what is tested.
-_FOREIGN_SETTINGS = ("ALLOWED_HOSTS", "DEBUG", "LOG_LEVEL", "PORT", "PUBLIC_URL", "STATIC_ROOT")
+_FOREIGN_SETTINGS = (
+    "ALLOWED_HOSTS",
+    "DEBUG",
+    "DEFAULT_FROM_EMAIL",
+    "EMAIL_URL",
+    "LOG_LEVEL",
+    "PORT",
+    "PUBLIC_URL",
+    "STATIC_ROOT",
+)
 
 _session = contextlib.ExitStack()
 # Also where pytest fails before it configures anything. After a kill -9 the servers' guard does it.
