@@ -15,6 +15,8 @@ from .models import Feature, Milestone
 MAX_BUDGET_MS = Decimal(604_800_000)  # seven days, the longest duration that can be measured
 WINDOWS_DAYS = (7, 28, 30)
 SLUG = re.compile(r"[A-Za-z0-9_-]{1,200}")
+# /features/new/ is the page that makes a feature.
+RESERVED_SLUGS = frozenset({"new"})
 # What GET adds to the declared document. It may come back in a PUT and says nothing there.
 READ_ONLY_FIELDS = frozenset({"feature", "versions", "state", "states", "created_at"})
 
@@ -82,6 +84,8 @@ def read_document(slug: str, document: Any) -> FeatureDocument:
             "feature",
             "A feature's slug has 1 to 200 letters, digits, hyphens or underscores.",
         )
+    elif slug in RESERVED_SLUGS:
+        problems.add("invalid_slug", "feature", f"The slug {slug!r} is reserved; choose another.")
     _check_texts(declared, problems)
     _check_components(declared, problems)
     for position, latency_budget in enumerate(declared.latency_budgets):

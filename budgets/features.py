@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,6 +28,8 @@ from .models import Allocation, Component, Feature, LatencyBudget, Milestone, Te
 # A change is announced this long before it is in force, so that no measurement is judged by a version
 # that did not exist when it was received: none may end more than 60 s ahead of its receipt.
 NOTICE = timedelta(seconds=60)
+# What is expected of a feature that somebody wants to make: that there is none of its name.
+ABSENT = ""
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,37 @@ class Declared:
     is_changed: bool
 
 
-def declare_feature(*, team: Team, slug: str, document: Any, actor: str, now: datetime) -> Declared:
+@dataclass(frozen=True)
+class PlannedVersion:
+    """The version of a milestone's latency budget that a declaration will add."""
+
+    milestone: str
+    version: int
+    effective_from: datetime
+    is_retirement: bool
+
+    @property
+    def is_first(self) -> bool:
+        """The first is in force always, also over what is stored already."""
+        return self.version == 1
+
+
+def declare_feature(
+    *,
+    team: Team,
+    slug: str,
+    document: Any,
+    actor: str,
+    now: datetime,
+    expected_digest: str | None = None,
+) -> Declared:
     """Makes the feature what the document says; the same document again changes nothing.
 
     A changed latency budget becomes a new version, a milestone that is missing is retired by one, a
     component that is missing is archived. Raises Refusal, and then nothing was changed.
+
+    `expected_digest` is that of the declared document which this one was made from, or ABSENT. Where the
+    feature is another by now: `changed_meanwhile`, or `slug_taken` where there should be none.
     """
     declared = read_document(slug, document)
     if declared.team and declared.team != team.slug:
@@ -52,13 +82,31 @@ def declare_feature(*, team: Team, slug: str, document: Any, actor: str, now: da
         _, is_created = Feature.objects.get_or_create(
             slug=slug, defaults={"team": team, "name": declared.name.strip(), "created_at": now}
         )
+        # From here to the end of the transaction nobody else changes it.
         feature = Feature.objects.select_for_update().get(slug=slug)
-        if feature.team_id != team.pk:
+        if expected_digest == ABSENT and not is_created:
+            raise Refusal(
+                "slug_taken",
+                f"There is a feature {slug!r} already. Nothing was saved.",
+                status=409,
+                fields={
+                    "feature": [
+                        "Another feature has this slug. Slugs are unique across teams; choose another."
+                    ]
+                },
+            )
+        if feature.team_id != team.pk or (expected_digest and is_created):
             raise Refusal(
                 "unknown_feature", f"There is no feature {slug!r} in team {team.slug!r}.", status=404
             )
         feature.team = team
         before = None if is_created else declared_document(describe(feature))
+        if expected_digest and before is not None and digest_of(before) != expected_digest:
+            raise Refusal(
+                "changed_meanwhile",
+                f"Feature {slug!r} was changed since its document was read. Nothing was saved.",
+                status=409,
+            )
         is_changed = _set_facts(feature, declared, now)
         components, components_changed = _set_components(feature, declared)
         versions_changed = _set_versions(
@@ -115,6 +163,32 @@ def describe(feature: Feature) -> dict[str, Any]:
 def declared_document(description: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a description that somebody declared: what a PUT of it would change nothing by."""
     return {name: value for name, value in description.items() if name not in READ_ONLY_FIELDS}
+
+
+def digest_of(document: Mapping[str, Any]) -> str:
+    """Tells two declared documents apart; the order of keys is nothing that somebody declared.
+
+    >>> digest_of({"name": "Chat", "kind": "other"}) == digest_of({"kind": "other", "name": "Chat"})
+    True
+    """
+    text = json.dumps(document, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def plan_versions(feature: Feature | None, declared: FeatureDocument, now: datetime) -> list[PlannedVersion]:
+    """The versions that declaring the document now would add, in the order of milestones."""
+    latest = _latest_versions(feature)
+    wanted = {one.milestone: one for one in declared.latency_budgets}
+    planned = []
+    for milestone in Milestone.values:
+        before, after = latest.get(milestone), wanted.get(milestone)
+        if after is None and (before is None or before.is_retired):
+            continue
+        if before is not None and after is not None and _is_same(before, after):
+            continue
+        version = before.version + 1 if before else 1
+        planned.append(PlannedVersion(milestone, version, _effective_from(before, now), after is None))
+    return planned
 
 
 def with_documents(features: QuerySet[Feature]) -> QuerySet[Feature]:
@@ -185,24 +259,22 @@ def _set_versions(
     now: datetime,
     is_new: bool,
 ) -> bool:
-    latest: dict[str, LatencyBudget] = {}
-    for version in feature.latency_budgets.prefetch_related("allocations__component").order_by("version"):
-        latest[version.milestone] = version
     wanted = {one.milestone: one for one in declared.latency_budgets}
-    is_changed = False
-    for milestone in Milestone.values:
-        before, after = latest.get(milestone), wanted.get(milestone)
-        if after is None and (before is None or before.is_retired):
-            continue
-        if before is not None and after is not None and _is_same(before, after):
-            continue
-        is_changed = True
-        _add_version(feature, milestone, before, after, components, actor=actor, now=now)
-        if before is None and not is_new:
+    planned = plan_versions(feature, declared, now)
+    for one in planned:
+        _add_version(feature, one, wanted.get(one.milestone), components, actor=actor, now=now)
+        if one.is_first and not is_new:
             # It has been in force always, so what is stored is judged anew (budgets.rebuild.rejudge).
             feature.rejudge_requested_at = now
             feature.save(update_fields=["rejudge_requested_at"])
-    return is_changed
+    return bool(planned)
+
+
+def _latest_versions(feature: Feature | None) -> dict[str, LatencyBudget]:
+    if feature is None:
+        return {}
+    versions = feature.latency_budgets.prefetch_related("allocations__component").order_by("version")
+    return {version.milestone: version for version in versions}
 
 
 def _is_same(version: LatencyBudget, wanted: LatencyBudgetDocument) -> bool:
@@ -218,8 +290,7 @@ def _is_same(version: LatencyBudget, wanted: LatencyBudgetDocument) -> bool:
 
 def _add_version(
     feature: Feature,
-    milestone: str,
-    before: LatencyBudget | None,
+    planned: PlannedVersion,
     after: LatencyBudgetDocument | None,
     components: dict[str, Component],
     *,
@@ -228,13 +299,13 @@ def _add_version(
 ) -> None:
     version = LatencyBudget.objects.create(
         feature=feature,
-        milestone=milestone,
-        version=before.version + 1 if before else 1,
+        milestone=planned.milestone,
+        version=planned.version,
         budget_ms=in_ms(after.budget_ms) if after else None,
         objective=Decimal(repr(after.objective)) if after else None,
         window_days=after.window_days if after else None,
         note=after.note if after else "",
-        effective_from=_effective_from(before, now),
+        effective_from=planned.effective_from,
         created_at=now,
         created_by=actor,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 
 from .models import Membership, Team, User
 
@@ -34,3 +35,11 @@ def require_role(user: User, team: Team, at_least: Role, to: str) -> None:
     if not has_role(user, team, at_least):
         who = "admins" if at_least == Role.ADMIN else "editors and admins"
         raise PermissionDenied(f"Only {who} of team {team.name} may {to}.")
+
+
+def teams_where(user: User, at_least: Role) -> QuerySet[Team]:
+    """The teams in which the person has this role or a higher one, by name."""
+    teams = Team.objects.order_by("name", "slug")
+    if user.is_superuser:
+        return teams
+    return teams.filter(memberships__user=user, memberships__role__in=_ORDER[_ORDER.index(at_least) :])

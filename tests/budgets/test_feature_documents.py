@@ -245,6 +245,12 @@ def test_one_answer_tells_every_mistake() -> None:
     }
 
 
+def test_a_slug_that_is_a_page_of_its_own_is_refused() -> None:
+    with pytest.raises(Refusal) as refused:
+        read_document("new", document())
+    assert (refused.value.code, list(refused.value.fields)) == ("invalid_slug", ["feature"])
+
+
 def test_a_hundred_thousand_components_are_refused_without_comparing_each_with_each() -> None:
     components = [f"c{n}" for n in range(100_000)]
     refused = refusal(document(budget(allocations=dict.fromkeys(components, 1)), components=components))

@@ -11,8 +11,19 @@ import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from budgets.documents import read_document
 from budgets.errors import Refusal
-from budgets.features import Declared, declare_feature, describe, instant, with_documents
+from budgets.features import (
+    ABSENT,
+    Declared,
+    declare_feature,
+    declared_document,
+    describe,
+    digest_of,
+    instant,
+    plan_versions,
+    with_documents,
+)
 from budgets.models import Allocation, Component, Feature, LatencyBudget, Team
 from tests.api import Api
 from tests.concurrency import at_once
@@ -487,3 +498,86 @@ def test_many_features_are_described_in_a_constant_number_of_queries(team: Team)
 def test_an_instant_is_written_in_utc_with_a_z() -> None:
     assert instant(datetime.fromisoformat("2026-11-21T21:00:00.5+01:00")) == "2026-11-21T20:00:00.500000Z"
     assert instant(None) is None
+
+
+# -- two people -------------------------------------------------------------------------------------
+
+
+def change(feature: Feature, expected_digest: str, **overrides: Any) -> Declared:
+    return declare_feature(
+        team=feature.team,
+        slug=feature.slug,
+        document=feature_document(**overrides),
+        actor="ada@example.com",
+        now=NOW,
+        expected_digest=expected_digest,
+    )
+
+
+def test_who_expects_what_is_there_changes_it(team: Team) -> None:
+    feature = declare(team).feature
+    digest = digest_of(declared_document(describe(feature)))
+
+    assert change(feature, digest, name="Help desk").is_changed
+
+
+def test_who_expects_something_else_changes_nothing(team: Team) -> None:
+    feature = declare(team).feature
+    digest = digest_of(declared_document(describe(feature)))
+    change(feature, digest, name="Help desk")
+    before = everything()
+
+    with pytest.raises(Refusal) as refused:
+        change(feature, digest, name="Front desk")
+
+    assert (refused.value.code, refused.value.status) == ("changed_meanwhile", 409)
+    assert everything() == before
+
+
+def test_who_expects_a_feature_to_be_new_does_not_change_one_that_is_there(team: Team) -> None:
+    feature = declare(team).feature
+    before = everything()
+    for owner in (team, make_team()):
+        with pytest.raises(Refusal) as refused:
+            declare_feature(
+                team=owner,
+                slug=feature.slug,
+                document=feature_document(name="Another"),
+                actor="ada@example.com",
+                now=NOW,
+                expected_digest=ABSENT,
+            )
+        assert (refused.value.code, list(refused.value.fields)) == ("slug_taken", ["feature"])
+    assert everything() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_who_started_from_the_same_document_one_saves() -> None:
+    feature = declare(make_team()).feature
+    digest = digest_of(declared_document(describe(feature)))
+
+    def save(name: str) -> str:
+        try:
+            change(Feature.objects.select_related("team").get(pk=feature.pk), digest, name=name)
+        except Refusal as refusal:
+            return refusal.code
+        return name
+
+    answers = at_once(*(lambda name=name: save(name) for name in ("a", "b", "c", "d")))
+
+    feature.refresh_from_db()
+    assert sorted(answers) == sorted([feature.name, *["changed_meanwhile"] * 3])
+
+
+def test_a_plan_names_the_versions_that_are_then_added(team: Team) -> None:
+    feature = declare(team, latency_budgets=[FIRST_TOKEN]).feature
+    wanted = feature_document(latency_budgets=[COMPLETE])
+    planned = plan_versions(feature, read_document("chat", wanted), NOW)
+    assert plan_versions(None, read_document("chat", wanted), NOW)[0].is_first
+
+    declare(team, latency_budgets=[COMPLETE])
+
+    added = feature.latency_budgets.exclude(milestone="first_token", version=1).order_by("-milestone")
+    assert [(one.milestone, one.version, one.effective_from, one.is_retirement) for one in planned] == [
+        (version.milestone, version.version, version.effective_from, version.is_retired) for version in added
+    ]
