@@ -41,7 +41,9 @@ class Bench:
         from budgets.keys import create_key
 
         stack, now = self.stack, datetime.now(tz=UTC)
-        key, token = create_key(team_slug=TEAM, name="benchmark", scopes=["ingest"], now=now)
+        key, token = create_key(
+            team_slug=TEAM, name="benchmark", scopes=["ingest"], actor="the benchmark", now=now
+        )
         for name in FEATURES:
             document = feature_document(name)
             declare_feature(team=key.team, slug=name, document=document, actor="benchmark", now=now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from .models import AuditEntry, Team
@@ -34,3 +34,8 @@ def record(
         after=after,
         at=now,
     )
+
+
+def instant(at: datetime | None) -> str | None:
+    """An instant as the log keeps it, e.g. 2026-11-21T20:00:00Z."""
+    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -9,11 +9,13 @@ import secrets
 import string
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 
+from . import audit
 from .errors import Refusal
 from .models import IngestKey, Team
 
@@ -30,6 +32,7 @@ def create_key(
     team_slug: str,
     name: str,
     scopes: Sequence[str],
+    actor: str,
     now: datetime,
     expires_at: datetime | None = None,
 ) -> tuple[IngestKey, str]:
@@ -61,9 +64,19 @@ def create_key(
     prefix = "".join(secrets.choice(ALPHABET) for _ in range(PREFIX_LENGTH))
     secret = "".join(secrets.choice(ALPHABET) for _ in range(SECRET_LENGTH))
     with transaction.atomic():
-        team, _ = Team.objects.get_or_create(
+        team, is_new = Team.objects.get_or_create(
             slug=team_slug, defaults={"name": team_slug.replace("-", " ").capitalize(), "created_at": now}
         )
+        if is_new:
+            audit.record(
+                team=team,
+                actor=actor,
+                action="team.created",
+                subject=team.slug,
+                before=None,
+                after={"name": team.name, "slug": team.slug},
+                now=now,
+            )
         key = IngestKey.objects.create(
             team=team,
             name=name.strip(),
@@ -73,7 +86,37 @@ def create_key(
             created_at=now,
             expires_at=expires_at,
         )
+        audit.record(
+            team=team,
+            actor=actor,
+            action="key.created",
+            subject=str(key),
+            before=None,
+            after=_audited(key),
+            now=now,
+        )
     return key, f"ld_{prefix}_{secret}"
+
+
+def revoke_key(*, key_id: int, actor: str, now: datetime) -> bool:
+    """Makes a key worthless for ever; False where it was before. Raises IngestKey.DoesNotExist."""
+    with transaction.atomic():
+        key = IngestKey.objects.select_for_update(of=("self",)).select_related("team").get(pk=key_id)
+        if key.revoked_at is not None:
+            return False
+        before = _audited(key)
+        key.revoked_at = now
+        key.save(update_fields=["revoked_at"])
+        audit.record(
+            team=key.team,
+            actor=actor,
+            action="key.revoked",
+            subject=str(key),
+            before=before,
+            after=_audited(key),
+            now=now,
+        )
+    return True
 
 
 def authenticate(token: str, now: datetime) -> IngestKey | None:
@@ -120,6 +163,17 @@ def _with_prefix(prefix: str) -> IngestKey | None:
         last_used_at=row[8],
         team=team,
     )
+
+
+def _audited(key: IngestKey) -> dict[str, Any]:
+    """A key as the audit log keeps it: by its prefix, which tells it from others and opens nothing."""
+    return {
+        "name": key.name,
+        "prefix": key.prefix,
+        "scopes": list(key.scopes),
+        "expires_at": audit.instant(key.expires_at),
+        "revoked_at": audit.instant(key.revoked_at),
+    }
 
 
 def _digest(secret: str) -> bytes:

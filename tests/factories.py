@@ -32,6 +32,7 @@ def make_key(team: Team, *scopes: str, now: datetime = NOW) -> tuple[IngestKey, 
         team_slug=team.slug,
         name=f"key {next(_numbers)}",
         scopes=scopes or ("ingest", "read", "write"),
+        actor="a test",
         now=now,
     )
 

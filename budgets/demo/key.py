@@ -17,7 +17,9 @@ def demo_key(*, data_dir: Path, now: datetime) -> tuple[IngestKey, str]:
     plain = file.read_text().strip() if file.exists() else ""
     key = authenticate(plain, now)
     if key is None or key.team.slug != TEAM or IngestKey.Scope.INGEST not in key.scopes:
-        key, plain = create_key(team_slug=TEAM, name="demo traffic", scopes=[IngestKey.Scope.INGEST], now=now)
+        key, plain = create_key(
+            team_slug=TEAM, name="demo traffic", scopes=[IngestKey.Scope.INGEST], actor="the demo", now=now
+        )
         data_dir.mkdir(parents=True, exist_ok=True)
         file.unlink(missing_ok=True)
         with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as written:

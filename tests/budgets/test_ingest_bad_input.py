@@ -186,7 +186,12 @@ def test_a_revoked_key_is_unauthorised(api: Api) -> None:
 
 def test_an_expired_key_is_unauthorised(api: Api) -> None:
     _, token = create_key(
-        team_slug=api.team.slug, name="k", scopes=["ingest"], now=NOW, expires_at=NOW + timedelta(hours=1)
+        team_slug=api.team.slug,
+        name="k",
+        scopes=["ingest"],
+        actor="a test",
+        now=NOW,
+        expires_at=NOW + timedelta(hours=1),
     )
     feature = make_feature(team=api.team)
     with time_machine.travel(NOW + timedelta(minutes=59), tick=False):

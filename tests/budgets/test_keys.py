@@ -14,8 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
 from budgets.errors import Refusal
-from budgets.keys import LAST_USED_RESOLUTION, authenticate, create_key
-from budgets.models import IngestKey, Team
+from budgets.keys import LAST_USED_RESOLUTION, authenticate, create_key, revoke_key
+from budgets.models import AuditEntry, IngestKey, Team
 from tests.factories import NOW, make_key, make_team
 
 pytestmark = pytest.mark.django_db
@@ -23,7 +23,8 @@ pytestmark = pytest.mark.django_db
 
 def create(**overrides: Any) -> tuple[IngestKey, str]:
     return create_key(
-        **{"team_slug": "assistants", "name": "ci", "scopes": ["ingest"], "now": NOW} | overrides
+        **{"team_slug": "assistants", "name": "ci", "scopes": ["ingest"], "actor": "a test", "now": NOW}
+        | overrides
     )
 
 
@@ -101,6 +102,34 @@ def test_a_revoked_key_is_none() -> None:
     key, token = create()
     IngestKey.objects.filter(pk=key.pk).update(revoked_at=NOW)
     assert authenticate(token, NOW) is None
+
+
+def test_revoking_is_for_ever_and_counts_once() -> None:
+    key, token = create()
+
+    assert revoke_key(key_id=key.pk, actor="ada@example.com", now=NOW) is True
+    assert authenticate(token, NOW) is None
+    assert revoke_key(key_id=key.pk, actor="eve@example.com", now=NOW + timedelta(days=1)) is False
+
+    key.refresh_from_db()
+    assert key.revoked_at == NOW
+
+
+def test_making_and_revoking_is_written_down_without_the_secret() -> None:
+    key, token = create(actor="ada@example.com", expires_at=NOW + timedelta(days=1))
+    revoke_key(key_id=key.pk, actor="eve@example.com", now=NOW)
+
+    revoked, created, team_created = AuditEntry.objects.all()
+
+    assert [entry.action for entry in (team_created, created)] == ["team.created", "key.created"]
+    assert (created.actor, created.team, created.before) == ("ada@example.com", key.team, None)
+    assert created.after["expires_at"] == "2026-11-22T20:00:30Z"
+    assert (revoked.action, revoked.actor, revoked.subject) == ("key.revoked", "eve@example.com", str(key))
+    assert (revoked.before["revoked_at"], revoked.after["revoked_at"]) == (None, "2026-11-21T20:00:30Z")
+    for entry in (created, revoked):
+        written = f"{entry.subject} {entry.before} {entry.after}"
+        assert key.prefix in written
+        assert token.split("_")[2] not in written
 
 
 def test_a_key_says_when_it_was_last_used_within_a_minute() -> None:

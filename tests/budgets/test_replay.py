@@ -163,7 +163,9 @@ def server(transactional_db: None, static_root: None, live_server: Any) -> str:
 
 @pytest.fixture
 def token() -> str:
-    _, plain = create_key(team_slug="t", name="test", scopes=["ingest", "read", "write"], now=timezone.now())
+    _, plain = create_key(
+        team_slug="t", name="test", scopes=["ingest", "read", "write"], actor="a test", now=timezone.now()
+    )
     return plain
 
 
@@ -260,7 +262,9 @@ def test_a_declared_feature_keeps_its_budgets_and_gains_the_components_it_lacks(
 
 
 def test_a_key_that_may_not_declare_is_told_what_it_lacks(server: str) -> None:
-    _, plain = create_key(team_slug="t", name="ingest only", scopes=["ingest"], now=timezone.now())
+    _, plain = create_key(
+        team_slug="t", name="ingest only", scopes=["ingest"], actor="a test", now=timezone.now()
+    )
     with pytest.raises(CommandError, match=r"scopes ingest, read and write.*Nothing was posted"):
         replayed(server, plain, TOGETHER)
     assert not Batch.objects.exists()

@@ -28,7 +28,11 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             _, token = create_key(
-                team_slug=options["team"], name=options["name"], scopes=options["scope"], now=timezone.now()
+                team_slug=options["team"],
+                name=options["name"],
+                scopes=options["scope"],
+                actor="manage.py create_key",
+                now=timezone.now(),
             )
         except Refusal as refusal:
             raise CommandError(refusal.message) from refusal

@@ -228,6 +228,7 @@ def _own_key(slugs: Iterable[str], team: str | None, now: datetime) -> str:
             team_slug=team or next(iter(owners), TEAM),
             name="replay",
             scopes=list(IngestKey.Scope),
+            actor="manage.py replay",
             now=now,
             expires_at=now + OWN_KEY_LASTS,
         )
