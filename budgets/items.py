@@ -110,8 +110,9 @@ def decode_items(body: bytes, max_items: int) -> Items:
     Raises Refusal `malformed_json`, `invalid_body`, or `too_many_measurements` (413).
     """
     try:
-        # jsonb and text refuse U+0000, which only an escape can put into JSON: look at each item then.
-        if b"\\u0000" not in body:
+        # jsonb and text refuse U+0000, which only an escape can put into JSON: look at each item then. Most bodies
+        # hold no backslash at all, and one byte is found twenty times as fast as six.
+        if b"\\" not in body or b"\\u0000" not in body:
             decoded = _decode_body(body)
             _refuse_too_many(len(decoded.measurements) + sum(map(_size, decoded.requests)), max_items)
             return Items(decoded.measurements, decoded.requests, {})

@@ -6,9 +6,11 @@ No database here, and no Python loop over the fields of measurements: what all o
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from itertools import count
 from operator import attrgetter
 from typing import Any
 
@@ -35,8 +37,9 @@ Target = tuple[str, str | None, str | None, str, str]
 
 # A row on its way into columns: seconds since 1970, ms, status, trace, span, parent span, labels.
 _Row = tuple[float | datetime, float, str, str | None, str | None, str | None, Any]
+# The same of many rows: a sequence of each.
+_Fields = Sequence[Sequence[Any]]
 _target_of = attrgetter("feature", "component", "milestone", "environment", "release")
-_row_of = attrgetter("started_at", "duration_ms", "status", "trace_id", "span_id", "parent_span_id", "labels")
 _encode = msgspec.json.encode
 
 # Values and where there are any; None where no row has one.
@@ -190,6 +193,9 @@ class _Rows:
         self.names.append(name)
         self.rows.append(row)
 
+    def fields(self) -> _Fields:
+        return list(zip(*self.rows, strict=True)) if self.rows else [()] * 7
+
 
 class _Reader:
     """Reads one body's items. Everything about one body's checks is here, and nothing else."""
@@ -220,9 +226,9 @@ class _Reader:
             rows = _Rows()
             for origin, request in enumerate(requests, len(measurements)):
                 sizes[origin] = 0 if request is None else self._read_request(origin, request, rows, spans)
-            of_requests = self._columns(rows.origins, rows.targets, rows.rows, rows.names)
+            of_requests = self._columns(rows.origins, rows.targets, rows.fields(), rows.names)
             columns = _joined(columns, of_requests) if len(columns) else of_requests
-        columns_of_spans = self._columns(spans.origins, spans.targets, spans.rows, spans.names)
+        columns_of_spans = self._columns(spans.origins, spans.targets, spans.fields(), spans.names)
         return Payload(
             measurements=columns.without(self.rejected),
             spans=columns_of_spans.without(self.rejected),
@@ -240,8 +246,17 @@ class _Reader:
         if self.rejected:
             origins = [origin for origin, item in enumerate(given) if item is not None]
             items = [item for item in given if item is not None]
-        targets = list(map(_target_of, items))
-        columns = self._columns(origins, targets, list(map(_row_of, items)), None)
+        # Field by field: no tuple a row, which would have to be made, looked at by the collector and taken apart.
+        fields = (
+            [item.started_at for item in items],
+            [item.duration_ms for item in items],
+            [item.status for item in items],
+            [item.trace_id for item in items],
+            [item.span_id for item in items],
+            [item.parent_span_id for item in items],
+            [item.labels for item in items],
+        )
+        columns = self._columns(origins, map(_target_of, items), fields, None)
         for position, target in enumerate(columns.targets):
             if (target[1] is None) is (target[2] is None) or target[2] not in (None, *MILESTONES):
                 for origin in columns.origin[columns.target == position].tolist():
@@ -251,13 +266,13 @@ class _Reader:
         # Repetitions of one span with the same target, trace and start count once; what is wrong is no repetition.
         keep = np.ones(len(columns), dtype=bool)
         for row in np.flatnonzero(columns.span_id[1]).tolist():
-            item, origin = items[row], int(columns.origin[row])
+            item, origin, target = items[row], int(columns.origin[row]), columns.targets[columns.target[row]]
             if origin not in self.rejected and not self._is_new(
-                targets[row], item.trace_id, _seconds(item.started_at), item.span_id
+                target, item.trace_id, _seconds(item.started_at), item.span_id
             ):
                 keep[row] = False
                 sizes[origin] = 0
-                self.repeats.append((origin, targets[row]))
+                self.repeats.append((origin, target))
         return columns.take(keep)
 
     def _is_new(self, target: Target, trace_id: str | None, seconds: float, span_id: str | None) -> bool:
@@ -357,16 +372,15 @@ class _Reader:
     def _columns(
         self,
         origins: Sequence[int],
-        targets: Sequence[Target],
-        rows: Sequence[_Row],
+        targets: Iterable[Target],
+        fields: _Fields,
         names: Sequence[str] | None,
     ) -> Columns:
         """Rows as columns; the items of rows that are wrong are rejected, and their rows hold anything."""
-        started, durations, statuses, traces, spans, parents, labels = (
-            zip(*rows, strict=True) if rows else ((),) * 7
-        )
-        positions = {one: position for position, one in enumerate(dict.fromkeys(targets))}
-        target = np.fromiter(map(positions.__getitem__, targets), dtype=np.int64, count=len(targets))
+        started, durations, statuses, traces, spans, parents, labels = fields
+        # A target that is new gets the next position.
+        positions: defaultdict[Target, int] = defaultdict(count().__next__)
+        target = np.fromiter(map(positions.__getitem__, targets), dtype=np.int64, count=len(origins))
         seconds = np.array(
             [at if at.__class__ is float else at.timestamp() for at in started],
             dtype=np.float64,
@@ -378,7 +392,7 @@ class _Reader:
             targets=list(positions),
             ended_us=self._ended_us(seconds, duration_ms, origins, names),
             duration_ms=duration_ms,
-            status=np.fromiter(map(STATUSES.__getitem__, statuses), dtype=np.int16, count=len(rows)),
+            status=np.fromiter(map(STATUSES.__getitem__, statuses), dtype=np.int16, count=len(origins)),
             trace_id=self._ids("trace_id", traces, origins),
             span_id=self._ids("span_id", spans, origins),
             parent_span_id=self._ids("parent_span_id", parents, origins),
