@@ -5,20 +5,25 @@ Sources: PostgreSQL documentation, "COPY", binary format; array_recv/array_send 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import psycopg
 from django.db import connection
 from psycopg.adapt import Loader
-from psycopg.pq import Format
+from psycopg.errors import error_from_result
+from psycopg.generators import copy_to, execute
+from psycopg.pq import ExecStatus, Format, TransactionStatus
 
 # PostgreSQL counts microseconds from 2000-01-01, Unix from 1970-01-01.
 POSTGRES_EPOCH_US = 946_684_800_000_000
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
+# Larger pieces cost more a byte: libpq copies what it has not sent yet.
+_SENT_AT_ONCE = 128 * 1024
 
 
 class Nullable:
@@ -29,29 +34,81 @@ class Nullable:
         self.present = present
 
 
-def copy_in(
-    table: str, columns: dict[str, np.ndarray | Nullable], texts: tuple[str, list[bytes | None]] | None
-) -> None:
-    """Writes rows by binary COPY, in the transaction that is open.
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a table, by column.
 
     `columns`: name -> big-endian array (`>i2`, `>i4`, `>i8`, `>f8`, `V16` for a uuid; timestamptz as `>i8`
-    microseconds since 2000). `texts`: one jsonb column, None for NULL, which comes last.
+    microseconds since 2000). `texts`: one jsonb column, None for NULL, which comes last. `id_column` is filled
+    with the id of the row that they belong to.
     """
-    names = [*columns, *([texts[0]] if texts else [])]
-    statement = f"COPY {table} ({', '.join(names)}) FROM STDIN (FORMAT binary)"
-    records = _records(columns, texts[1] if texts else None)
-    cursor = psycopg.Cursor(_raw_connection())
+
+    table: str
+    id_column: str
+    columns: dict[str, np.ndarray | Nullable]
+    texts: tuple[str, list[bytes | None]] | None = None
+
+    def statement(self) -> str:
+        """COPY, which awaits the rows."""
+        names = [*self.columns, self.id_column, *([self.texts[0]] if self.texts else [])]
+        return f"COPY {self.table} ({', '.join(names)}) FROM STDIN (FORMAT binary)"
+
+    def encoded(self, owner_id: int) -> bytes:
+        """The rows in PostgreSQL's binary format."""
+        columns = {**self.columns, self.id_column: np.full(_size(self.columns), owner_id, dtype=">i8")}
+        return b"".join([_HEADER, *_records(columns, self.texts[1] if self.texts else None), _TRAILER])
+
+
+def insert_with_rows(statement: str, parameters: Sequence[Any], several: Sequence[Rows]) -> int:
+    """Inserts one row, and by binary COPY the rows that belong to it; gives its id, which `statement` returns.
+
+    All is one command, and thereby one transaction where none is open: one trip to the server, one more for
+    each table, and none for BEGIN and COMMIT.
+    """
+    raw = _raw_connection()
+    # In a transaction of Django's, psycopg would begin it before the first statement.
+    begins = not raw.autocommit and raw.info.transaction_status == TransactionStatus.IDLE
+    command = "; ".join(
+        [
+            *(["BEGIN"] if begins else []),
+            psycopg.ClientCursor(raw).mogrify(statement, parameters),
+            *(rows.statement() for rows in several),
+        ]
+    )
     # A full disk, or a server that goes away, is the same error here as in any statement of Django's.
-    with connection.wrap_database_errors, cursor.copy(statement) as copy:
-        copy.write(_HEADER)
-        for part in records:
-            copy.write(part)
-        copy.write(_TRAILER)
+    try:
+        with connection.wrap_database_errors, raw.lock:
+            return int(raw.wait(_insert_with_rows(raw.pgconn, command.encode(), several)))
+    except BaseException:
+        if raw.info.transaction_status == TransactionStatus.ACTIVE:
+            connection.close()  # the server still awaits rows; without their end it keeps nothing
+        raise
+
+
+def _insert_with_rows(server: Any, command: bytes, several: Sequence[Rows]) -> Generator[Any, Any, int]:
+    server.send_query(command)
+    *_, inserted, _ = yield from _answers(server)
+    owner_id = int(inserted.get_value(0, 0))
+    for rows in several:
+        encoded = rows.encoded(owner_id)
+        for start in range(0, len(encoded), _SENT_AT_ONCE):
+            yield from copy_to(server, encoded[start : start + _SENT_AT_ONCE])
+        server.put_copy_end()
+        yield from _answers(server)
+    return owner_id
+
+
+def _answers(server: Any) -> Generator[Any, Any, list[Any]]:
+    """What the server says up to the end, or up to where it awaits rows. Raises what it says of an error."""
+    answers: list[Any] = yield from execute(server)
+    if answers[-1].status == ExecStatus.FATAL_ERROR:
+        raise error_from_result(answers[-1])
+    return answers
 
 
 def _records(columns: dict[str, np.ndarray | Nullable], texts: list[bytes | None] | None) -> Sequence[bytes]:
     """The rows' bytes, grouped by which of their columns are NULL: within a group every row has one width."""
-    size = len(next(c.values if isinstance(c, Nullable) else c for c in columns.values()))
+    size = _size(columns)
     pattern = np.zeros(size, dtype=np.int64)
     for bit, column in enumerate(columns.values()):
         if isinstance(column, Nullable):
@@ -71,6 +128,10 @@ def _records(columns: dict[str, np.ndarray | Nullable], texts: list[bytes | None
             assert texts is not None
             parts.append(_with_texts(records, texts, np.arange(size)[rows]))
     return parts
+
+
+def _size(columns: dict[str, np.ndarray | Nullable]) -> int:
+    return len(next(c.values if isinstance(c, Nullable) else c for c in columns.values()))
 
 
 def _fixed_width(

@@ -15,7 +15,7 @@ import numpy as np
 from django.conf import settings
 from django.db import connection, transaction
 
-from . import columns
+from . import columns, series
 from .columns import Nullable
 from .errors import Refusal, error_document
 from .items import Reason
@@ -23,7 +23,6 @@ from .locks import NAMESPACE
 from .models import Batch, IngestKey
 from .partitions import ensure_partitions
 from .payloads import Columns, Ids, Payload, Target, postgres_us, read_payload
-from .series import resolve
 
 IDEMPOTENCY_FOR = timedelta(hours=24)
 _DAY_US = 86_400_000_000
@@ -62,15 +61,20 @@ def accept(*, key: IngestKey, body: bytes, idempotency_key: str | None = None, n
     # Before the transaction: a partition that is made stays, and its locks are not held while rows are written.
     _ensure_partitions("budgets_measurement", payload.measurements)
     _ensure_partitions("budgets_span", payload.spans)
+    found = series.find(key.team, payload.measurements.targets)
+    if idempotency_key is None and not found.unknown:
+        # One command stores it, which is a transaction by itself.
+        return _store(key, payload, found.series, None, None, now)
     with transaction.atomic():
-        if idempotency_key is None:
-            return _store(key, payload, None, None, now)
-        digest = hashlib.sha256(body).digest()
-        replay = _replay(key, idempotency_key, digest, now)
-        if replay is not None:
-            return replay
-        _refuse_backlog(key)
-        return _store(key, payload, idempotency_key, digest, now)
+        digest = None
+        if idempotency_key is not None:
+            digest = hashlib.sha256(body).digest()
+            replay = _replay(key, idempotency_key, digest, now)
+            if replay is not None:
+                return replay
+            _refuse_backlog(key)
+        resolved = found.series | series.make(found.unknown, now)
+        return _store(key, payload, resolved, idempotency_key, digest, now)
 
 
 def encode(document: dict[str, Any]) -> bytes:
@@ -110,9 +114,13 @@ def inflate(body: bytes, limit: int) -> bytes:
 
 
 def _store(
-    key: IngestKey, payload: Payload, idempotency_key: str | None, digest: bytes | None, now: datetime
+    key: IngestKey,
+    payload: Payload,
+    found: dict[Target, int | Reason],
+    idempotency_key: str | None,
+    digest: bytes | None,
+    now: datetime,
 ) -> Answer:
-    found = resolve(key.team, payload.measurements.targets, now)
     refused = {target: one for target, one in found.items() if isinstance(one, Reason)}
     if refused:
         payload.reject_targets(refused)
@@ -121,11 +129,30 @@ def _store(
     if not len(measurements):
         return Answer(400, {**_nothing_usable(len(rejected)), "rejected": rejected})
     document = {"accepted": payload.accepted, "duplicates": payload.duplicates, "rejected": rejected}
-    batch_id = _insert_batch(key, measurements, idempotency_key, digest, document, now)
-    _copy("budgets_measurement", measurements, found, batch_id)
+    several = [_rows("budgets_measurement", measurements, found)]
     spans = payload.spans.without(payload.rejected)
     if len(spans):
-        _copy("budgets_span", spans, found, batch_id)
+        several.append(_rows("budgets_span", spans, found))
+    batch_id = columns.insert_with_rows(
+        """
+        INSERT INTO budgets_batch (team_id, key_id, state, received_at, measurement_count,
+                                   ended_from, ended_to, idempotency_key, payload_digest, answer)
+        VALUES (%s, %s, 'pending', %s, %s, to_timestamp(%s / 1e6), to_timestamp(%s / 1e6), %s, %s, %s)
+        RETURNING id
+        """,
+        [
+            key.team_id,
+            key.pk,
+            now,
+            len(measurements),
+            int(measurements.ended_us.min()),
+            int(measurements.ended_us.max()),
+            idempotency_key,
+            digest,
+            msgspec.json.encode(document).decode() if idempotency_key is not None else None,
+        ],
+        several,
+    )
     return Answer(200, document, batch_id=batch_id)
 
 
@@ -147,45 +174,13 @@ def _ensure_partitions(table: str, rows: Columns) -> None:
     ensure_partitions(table, [datetime.fromtimestamp(day * 86_400, tz=UTC).date() for day in days])
 
 
-def _insert_batch(
-    key: IngestKey,
-    measurements: Columns,
-    idempotency_key: str | None,
-    digest: bytes | None,
-    document: dict[str, Any],
-    now: datetime,
-) -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO budgets_batch (team_id, key_id, state, received_at, measurement_count,
-                                       ended_from, ended_to, idempotency_key, payload_digest, answer)
-            VALUES (%s, %s, 'pending', %s, %s, to_timestamp(%s / 1e6), to_timestamp(%s / 1e6), %s, %s, %s)
-            RETURNING id
-            """,
-            [
-                key.team_id,
-                key.pk,
-                now,
-                len(measurements),
-                int(measurements.ended_us.min()),
-                int(measurements.ended_us.max()),
-                idempotency_key,
-                digest,
-                msgspec.json.encode(document).decode() if idempotency_key is not None else None,
-            ],
-        )
-        return int(cursor.fetchone()[0])
-
-
-def _copy(table: str, rows: Columns, found: dict[Target, int | Reason], batch_id: int) -> None:
-    """Writes the rows. A refused target has no series, and no rows either."""
+def _rows(table: str, rows: Columns, found: dict[Target, int | Reason]) -> columns.Rows:
+    """Rows to be written. A refused target has no series, and no rows either."""
     series_of = [found[target] for target in rows.targets]
     series_id = np.array([0 if isinstance(one, Reason) else one for one in series_of], dtype=">i4")
     written: dict[str, np.ndarray | Nullable] = {
         "ended_at": postgres_us(rows.ended_us),
         "duration_ms": rows.duration_ms.astype(">f8"),
-        "batch_id": np.full(len(rows), batch_id, dtype=">i8"),
         "series_id": series_id[rows.target],
         "status": rows.status.astype(">i2"),
     }
@@ -193,7 +188,7 @@ def _copy(table: str, rows: Columns, found: dict[Target, int | Reason], batch_id
         ids: Ids = getattr(rows, name)
         if ids is not None:
             written[name] = ids[0] if ids[1].all() else Nullable(*ids)
-    columns.copy_in(table, written, ("labels", rows.labels) if rows.labels else None)
+    return columns.Rows(table, "batch_id", written, ("labels", rows.labels) if rows.labels else None)
 
 
 # -- idempotency ------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -27,8 +28,15 @@ _Name = tuple[str | None, str | None, str, str]
 _known: dict[tuple[str, int], dict[_Name, tuple[int, float | None]]] = {}
 
 
-def resolve(team: Team, targets: Iterable[Target], now: datetime) -> dict[Target, int | Reason]:
-    """The series of each target, made where it is new; or why there is none."""
+class Found(NamedTuple):
+    """The series of targets, or why there is none; and by feature id the targets that this process has not met."""
+
+    series: dict[Target, int | Reason]
+    unknown: dict[int, list[Target]]
+
+
+def find(team: Team, targets: Iterable[Target]) -> Found:
+    """Looks for the series of each target, by one statement."""
     # In their order: of several that are new, the first gets what the limits leave.
     wanted = dict.fromkeys(targets)
     features = _features(team, {target[0] for target in wanted})
@@ -49,9 +57,15 @@ def resolve(team: Team, targets: Iterable[Target], now: datetime) -> dict[Target
             resolved[target] = known[0]
         else:
             unknown.setdefault(feature_id, []).append(target)
+    return Found(resolved, unknown)
+
+
+def make(unknown: dict[int, list[Target]], now: datetime) -> dict[Target, int | Reason]:
+    """The series of targets by feature id, made where they are new; or why there is none."""
+    made: dict[Target, int | Reason] = {}
     for feature_id, several in sorted(unknown.items()):
-        resolved |= _make(feature_id, several, now)
-    return resolved
+        made |= _make(feature_id, several, now)
+    return made
 
 
 def _features(team: Team, slugs: set[str]) -> dict[str, tuple[int, datetime | None]]:
