@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
 from django.db import models
+from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 
+from budgets.failed_batches import put_back
 from budgets.models import (
     Allocation,
     AuditEntry,
@@ -175,6 +178,9 @@ class IngestKeyAdmin(admin.ModelAdmin):
 
 @admin.register(Batch)
 class BatchAdmin(ReadOnly, admin.ModelAdmin):
+    """Batches that could not be rolled up can be put back once what made them fail is mended."""
+
+    actions = ["put_back"]
     list_display = [
         "id",
         "team",
@@ -183,6 +189,7 @@ class BatchAdmin(ReadOnly, admin.ModelAdmin):
         "measurement_count",
         "received_at",
         "rolled_up_at",
+        "failed_at",
         "ended_from",
         "ended_to",
     ]
@@ -191,6 +198,20 @@ class BatchAdmin(ReadOnly, admin.ModelAdmin):
     search_fields = ["idempotency_key"]
     ordering = ["-id"]
     show_full_result_count = False
+
+    def has_put_back_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("budgets.change_batch")
+
+    @admin.action(description="Roll up again what was set aside", permissions=["put_back"])
+    def put_back(self, request: HttpRequest, queryset: QuerySet[Batch]) -> None:
+        ids = list(queryset.values_list("pk", flat=True))
+        count = put_back(ids, actor=request.user.get_username(), now=timezone.now())
+        level, ending = (
+            (messages.SUCCESS, "") if count else (messages.WARNING, " None of these was set aside.")
+        )
+        self.message_user(
+            request, f"{count} of {len(ids)} batches wait to be rolled up again.{ending}", level
+        )
 
 
 @admin.register(Series)

@@ -290,34 +290,35 @@ def upsert(table: str, groups: Groups) -> None:
         return
     names = ["start" if name == "start_us" else name for name in NAMES]
     updates = ", ".join(f"{name} = excluded.{name}" for name in names[2:])
-    psycopg.Cursor(connection.connection).execute(
-        f"""
-        INSERT INTO {table} ({", ".join(names)})
-        SELECT series_id, start, total, errors, timeouts, judged, good, over, sum_us,
-               nullif(max_ms, 'NaN'), nullif(max_trace_id, '00000000-0000-0000-0000-000000000000'::uuid),
-               nullif(max_ok_ms, 'NaN'), nullif(min_timeout_ms, 'NaN'), scale, zero_count, histogram
-        FROM unnest(%s::int[], %s::timestamptz[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[],
-                    %s::bigint[], %s::float8[], %s::uuid[], %s::float8[], %s::float8[], %s::smallint[], %s::int[],
-                    %s::bytea[])
-             AS r ({", ".join(names)})
-        ORDER BY series_id, start
-        ON CONFLICT (series_id, start) DO UPDATE SET {updates}
-        """,
-        [
-            groups.series_id.tolist(),
-            as_instants(groups.start_us),
-            *(
-                getattr(groups, name).tolist()
-                for name in ("total", "errors", "timeouts", "judged", "good", "over", "sum_us", "max_ms")
-            ),
-            [trace.tobytes().hex() for trace in groups.max_trace_id],
-            groups.max_ok_ms.tolist(),
-            groups.min_timeout_ms.tolist(),
-            groups.scale.tolist(),
-            groups.zero_count.tolist(),
-            groups.histogram,
-        ],
-    )
+    with connection.wrap_database_errors:
+        psycopg.Cursor(connection.connection).execute(
+            f"""
+            INSERT INTO {table} ({", ".join(names)})
+            SELECT series_id, start, total, errors, timeouts, judged, good, over, sum_us,
+                   nullif(max_ms, 'NaN'), nullif(max_trace_id, '00000000-0000-0000-0000-000000000000'::uuid),
+                   nullif(max_ok_ms, 'NaN'), nullif(min_timeout_ms, 'NaN'), scale, zero_count, histogram
+            FROM unnest(%s::int[], %s::timestamptz[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[], %s::int[],
+                        %s::bigint[], %s::float8[], %s::uuid[], %s::float8[], %s::float8[], %s::smallint[], %s::int[],
+                        %s::bytea[])
+                 AS r ({", ".join(names)})
+            ORDER BY series_id, start
+            ON CONFLICT (series_id, start) DO UPDATE SET {updates}
+            """,
+            [
+                groups.series_id.tolist(),
+                as_instants(groups.start_us),
+                *(
+                    getattr(groups, name).tolist()
+                    for name in ("total", "errors", "timeouts", "judged", "good", "over", "sum_us", "max_ms")
+                ),
+                [trace.tobytes().hex() for trace in groups.max_trace_id],
+                groups.max_ok_ms.tolist(),
+                groups.min_timeout_ms.tolist(),
+                groups.scale.tolist(),
+                groups.zero_count.tolist(),
+                groups.histogram,
+            ],
+        )
 
 
 def as_instant(us: int) -> datetime:

@@ -29,7 +29,7 @@ from .groups import (
     upsert,
 )
 from .locks import COMPACT, REJUDGE, ROLL_UP, lock, try_lock
-from .models import Feature, Series
+from .models import Batch, Feature, Series
 from .partitions import ensure_partitions, existing_days, oldest_kept_day
 from .rollups import DAY, HOUR, LEVELS, compact, mark_dirty
 
@@ -270,8 +270,10 @@ def _hours_with_data(start: datetime, end: datetime) -> Iterator[datetime]:
 
 def _from_raw(hour: datetime, series_ids: Collection[int] | None) -> Groups:
     condition, parameters = _only(series_ids)
-    is_rolled_up = (
-        "NOT EXISTS (SELECT 1 FROM budgets_batch b WHERE b.id = m.batch_id AND b.state = 'pending')"
+    # Each state apart, because each has its index.
+    is_rolled_up = " AND ".join(
+        f"NOT EXISTS (SELECT 1 FROM budgets_batch b WHERE b.id = m.batch_id AND b.state = '{state}')"
+        for state in (Batch.State.PENDING, Batch.State.FAILED)
     )
     return group_measurements(*read_raw(f"{is_rolled_up} {condition}", parameters, hour, hour + HOUR))
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
+
+log = logging.getLogger(__name__)
 
 
 def drop_expired_rows(*, now: datetime) -> dict[str, int]:
@@ -18,9 +21,15 @@ def drop_expired_rows(*, now: datetime) -> dict[str, int]:
         )
         deleted["budgets_rollup_hour"] = cursor.rowcount
         # A batch goes one day after the last of its measurements can have gone.
+        before = now - timedelta(days=settings.RAW_RETENTION_DAYS + 2)
         cursor.execute(
-            "DELETE FROM budgets_batch WHERE state <> 'pending' AND received_at < %s",
-            [now - timedelta(days=settings.RAW_RETENTION_DAYS + 2)],
+            "SELECT count(*) FROM budgets_batch WHERE state = 'failed' AND received_at < %s", [before]
         )
+        [lost] = cursor.fetchone()
+        if lost:
+            log.error(
+                "%s batches that could not be rolled up are beyond their retention and go uncounted.", lost
+            )
+        cursor.execute("DELETE FROM budgets_batch WHERE state <> 'pending' AND received_at < %s", [before])
         deleted["budgets_batch"] = cursor.rowcount
     return deleted

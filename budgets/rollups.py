@@ -1,7 +1,8 @@
 """Roll-up: pending batches into minutes, minutes into hours, hours into days.
 
 1. `roll_up` claims pending batches, groups their measurements by series and minute, merges the groups into
-   the minute rollups and marks the batches, in one transaction: a batch counts once or not at all.
+   the minute rollups and marks the batches, in one transaction: a batch counts once or not at all. One that
+   makes this fail is set aside.
 2. It marks every hour and day it touched as dirty. Whoever reads takes a dirty hour from its minutes and a
    dirty day from its hours (budgets.tiles), so what is rolled up is seen at once and exactly.
 3. `compact` derives hours and days that are over and dirty.
@@ -19,6 +20,7 @@ from typing import NamedTuple
 import numpy as np
 from django.db import connection, transaction
 
+from .failed_batches import comes_of_data, set_aside
 from .groups import (
     DAY_US,
     HOUR_US,
@@ -56,73 +58,112 @@ class RolledUp:
     feature_ids: frozenset[int] = frozenset()
     is_more: bool = False
     ended_to: datetime | None = None  # the latest ended_at of all of them
+    failed: int = 0  # batches that were set aside
+
+    def __add__(self, other: RolledUp) -> RolledUp:
+        ends = [end for end in (self.ended_to, other.ended_to) if end is not None]
+        return RolledUp(
+            self.batches + other.batches,
+            self.measurements + other.measurements,
+            self.feature_ids | other.feature_ids,
+            self.is_more or other.is_more,
+            max(ends, default=None),
+            self.failed + other.failed,
+        )
 
 
 # -- 1. minutes -------------------------------------------------------------------------------------
 
 
 def roll_up(*, now: datetime) -> RolledUp:
-    """Rolls up one claim's worth of pending batches, exactly once, and says which features were touched."""
-    with transaction.atomic():
-        lock_shared(ROLL_UP)
-        batches, is_more = _claim()
-        if not batches:
-            return RolledUp()
-        batch_ids = [batch[0] for batch in batches]
-        groups = group_measurements(
-            *read_raw(
-                # As bigint, or the list is not hashed; and their range, which BRIN looks up once and not id by id.
-                "batch_id = ANY(%s::bigint[]) AND batch_id BETWEEN %s AND %s",
-                [batch_ids, min(batch_ids), max(batch_ids)],
-                min(batch[2] for batch in batches),
-                max(batch[3] for batch in batches) + timedelta(microseconds=1),
-            )
-        )
-        feature_ids: frozenset[int] = frozenset()
-        if len(groups):  # nothing where the raw measurements have been dropped by hand
-            _merge_minutes(groups)
-            mark_dirty(groups)
-            feature_ids = _note_seen(groups.series_id, now)
-        Batch.objects.filter(pk__in=batch_ids).update(state=Batch.State.ROLLED_UP, rolled_up_at=now)
-    return RolledUp(
-        batches=len(batches),
-        measurements=sum(batch[1] for batch in batches),
-        feature_ids=feature_ids,
-        is_more=is_more,
-        ended_to=max(batch[3] for batch in batches),
-    )
+    """Rolls up one claim's worth of pending batches, exactly once, and says which features were touched.
+
+    Where something in them makes that fail, the claim is halved until the bad batch is alone, which is set aside
+    (budgets.failed_batches). Raises what has any other cause; the batches stay pending.
+    """
+    return _roll_up(None, now)
 
 
-# id, how many measurements, ended_from, ended_to
-_Claimed = list[tuple[int, int, datetime, datetime]]
+def _roll_up(only: list[int] | None, now: datetime) -> RolledUp:
+    """Rolls up a claim, of these batches or of any, in a transaction; of what failed, each half in one of its own."""
+    claimed: list[_Claimed] = []
+    try:
+        with transaction.atomic():
+            lock_shared(ROLL_UP)
+            claimed, is_more = _claim(only)
+            return _merge(claimed, is_more, now)
+    except Exception as error:
+        if not claimed or not comes_of_data(error):
+            raise
+        return _without_the_bad(claimed, error, now)
 
 
-def _claim() -> tuple[_Claimed, bool]:
+def _without_the_bad(claimed: list[_Claimed], error: Exception, now: datetime) -> RolledUp:
+    """Rolls up all of a claim that failed but for the batches that fail alone."""
+    ids = [batch.id for batch in claimed]
+    if len(ids) == 1:
+        return RolledUp(is_more=True, failed=int(set_aside(ids[0], error, now=now)))
+    middle = len(ids) // 2
+    return _roll_up(ids[:middle], now) + _roll_up(ids[middle:], now) + RolledUp(is_more=True)
+
+
+class _Claimed(NamedTuple):
+    id: int
+    measurements: int
+    ended_from: datetime
+    ended_to: datetime
+
+
+def _claim(only: list[int] | None) -> tuple[list[_Claimed], bool]:
     """Pending batches that no other worker holds, oldest first, up to one claim's worth; whether there are more."""
+    condition, parameters = ("", []) if only is None else ("AND id = ANY(%s)", [only])
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT id, measurement_count, ended_from, ended_to FROM budgets_batch
-            WHERE state = 'pending' ORDER BY id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED
-            """,
-            [CLAIM_BATCHES],
+            "SELECT id, measurement_count, ended_from, ended_to FROM budgets_batch"
+            f" WHERE state = 'pending' {condition} ORDER BY id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
+            [*parameters, CLAIM_BATCHES],
         )
-        found = cursor.fetchall()
-    claimed: _Claimed = []
+        found = [_Claimed(*row) for row in cursor.fetchall()]
+    claimed: list[_Claimed] = []
     size = 0
     for batch in found:
-        if claimed and size + batch[1] > CLAIM_MEASUREMENTS:
+        if claimed and size + batch.measurements > CLAIM_MEASUREMENTS:
             break
         claimed.append(batch)
-        size += batch[1]
+        size += batch.measurements
     return claimed, len(claimed) < len(found) or len(found) == CLAIM_BATCHES
 
 
-def _merge_minutes(groups: Groups) -> None:
-    """Adds groups to the minute rollups, each row locked from the first look at it to the commit."""
-    ensure_partitions("budgets_rollup_minute", days_of(groups.start_us))
-    merged = added_together(_lock_minutes(groups), groups)
-    upsert("budgets_rollup_minute", merged)
+def _merge(claimed: list[_Claimed], is_more: bool, now: datetime) -> RolledUp:
+    """Counts claimed batches in the minutes of their measurements, in the transaction that is open."""
+    if not claimed:
+        return RolledUp()
+    ids = [batch.id for batch in claimed]
+    ended_to = max(batch.ended_to for batch in claimed)
+    groups = group_measurements(
+        *read_raw(
+            # As bigint, or the list is not hashed; and their range, which BRIN looks up once and not id by id.
+            "batch_id = ANY(%s::bigint[]) AND batch_id BETWEEN %s AND %s",
+            [ids, min(ids), max(ids)],
+            min(batch.ended_from for batch in claimed),
+            ended_to + timedelta(microseconds=1),
+        )
+    )
+    feature_ids: frozenset[int] = frozenset()
+    if len(groups):  # nothing where the raw measurements have been dropped by hand
+        ensure_partitions("budgets_rollup_minute", days_of(groups.start_us))
+        # Each row is locked from the first look at it to the commit.
+        upsert("budgets_rollup_minute", added_together(_lock_minutes(groups), groups))
+        mark_dirty(groups)
+        feature_ids = _note_seen(groups.series_id, now)
+    Batch.objects.filter(pk__in=ids).update(state=Batch.State.ROLLED_UP, rolled_up_at=now)
+    return RolledUp(
+        batches=len(claimed),
+        measurements=sum(batch.measurements for batch in claimed),
+        feature_ids=feature_ids,
+        is_more=is_more,
+        ended_to=ended_to,
+    )
 
 
 def _lock_minutes(groups: Groups) -> Groups:

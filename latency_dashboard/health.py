@@ -11,7 +11,7 @@ from django.http import HttpRequest, JsonResponse
 from django.utils import timezone
 from redis.exceptions import RedisError
 
-from budgets.models import Sweep
+from budgets.models import Batch, Sweep
 
 # Sweeps run every few seconds; a minute without one means that no worker or no beat is there.
 STALE_AFTER = timedelta(seconds=60)
@@ -23,10 +23,16 @@ def healthz(request: HttpRequest) -> JsonResponse:
 
 
 def readyz(request: HttpRequest) -> JsonResponse:
-    """503 when the database or the broker is away, or one of the sweeps is stale; says which."""
+    """503 when the database or the broker is away, or one of the sweeps is stale; says which.
+
+    Batches that were set aside are counted and no reason for it: all others are rolled up, and another process
+    or a restart would change nothing about them.
+    """
     checks: dict[str, str] = {}
     finished_at: dict[str, datetime] = {}
+    failed_batches: int | None = None
     try:
+        failed_batches = Batch.objects.filter(state=Batch.State.FAILED).count()
         finished_at = dict(Sweep.objects.filter(name__in=SWEEPS).values_list("name", "finished_at"))
         checks["database"] = "ok"
     except DatabaseError as error:
@@ -45,6 +51,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
         "status": "ok" if is_ready else "unavailable",
         "checks": checks,
         "last_sweep_age_s": None if oldest is None else round(oldest.total_seconds(), 1),
+        "failed_batches": failed_batches,
         "version": settings.VERSION,
     }
     return JsonResponse(document, status=200 if is_ready else 503)

@@ -60,12 +60,15 @@ class Batch(models.Model):
     class State(models.TextChoices):
         PENDING = "pending", "Waiting to be rolled up"
         ROLLED_UP = "rolled_up", "Rolled up"
+        FAILED = "failed", "Set aside: it cannot be rolled up"
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="batches")
     key = models.ForeignKey(IngestKey, models.SET_NULL, null=True, related_name="batches")
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
     received_at = models.DateTimeField()
     rolled_up_at = models.DateTimeField(null=True)
+    failed_at = models.DateTimeField(null=True)
+    failure = models.TextField(null=True, help_text="Why it cannot be rolled up")
     measurement_count = models.PositiveIntegerField()
     ended_from = models.DateTimeField(help_text="Earliest ended_at in it")
     ended_to = models.DateTimeField(help_text="Latest ended_at in it, inclusive")
@@ -83,9 +86,14 @@ class Batch(models.Model):
             models.CheckConstraint(condition=Q(measurement_count__gt=0), name="batch_is_not_empty"),
             models.CheckConstraint(condition=Q(ended_from__lte=F("ended_to")), name="batch_range_is_ordered"),
             models.CheckConstraint(
-                condition=Q(state="pending", rolled_up_at=None)
+                condition=Q(state__in=["pending", "failed"], rolled_up_at=None)
                 | Q(state="rolled_up", rolled_up_at__isnull=False),
                 name="batch_rolled_up_at_exactly_when_rolled_up",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="failed", failed_at__isnull=False, failure__isnull=False)
+                | (~Q(state="failed") & Q(failed_at=None, failure=None)),
+                name="batch_says_when_and_why_exactly_when_failed",
             ),
             models.CheckConstraint(
                 condition=Q(idempotency_key=None) | Q(payload_digest__isnull=False, answer__isnull=False),
@@ -100,6 +108,8 @@ class Batch(models.Model):
                 condition=Q(state="pending"),
                 name="batch_pending",
             ),
+            # What a rebuild leaves out, and what /readyz counts.
+            models.Index(fields=["id"], condition=Q(state="failed"), name="batch_failed"),
             models.Index(fields=["received_at"], name="batch_received_at"),
         ]
 

@@ -116,6 +116,18 @@ ATTEMPTS = [
         {"state": "rolled_up", "rolled_up_at": None},
         {"state": "lost", "rolled_up_at": None},
         {"state": "lost", "rolled_up_at": NOW},
+        {"state": "failed", "rolled_up_at": NOW, "failed_at": NOW, "failure": "why"},
+    ),
+    *attempts(
+        "batch_says_when_and_why_exactly_when_failed",
+        Batch,
+        {"failed_at": NOW},
+        {"failure": "why"},
+        {"failed_at": NOW, "failure": "why"},
+        *(
+            {"state": "failed", "rolled_up_at": None, **said}
+            for said in ({}, {"failed_at": NOW}, {"failure": "why"})
+        ),
     ),
     *attempts(
         "batch_with_idempotency_key_keeps_its_answer", Batch, {"payload_digest": None}, {"answer": None}

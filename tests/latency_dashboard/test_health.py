@@ -15,9 +15,9 @@ from django.test import Client
 from pytest_django import Settings
 
 from alerts.tasks import deliver_due, evaluate
-from budgets.models import Sweep
+from budgets.models import Batch, Sweep
 from budgets.tasks import roll_up
-from tests.factories import NOW
+from tests.factories import NOW, make_feature, make_traffic
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +103,19 @@ def test_readyz_names_a_database_that_is_away(tmp_path: Path) -> None:
     assert document["checks"]["database"].startswith("away")
     assert document["checks"]["sweep"].startswith("unknown")
     assert document["checks"]["broker"] == "ok"
+
+
+def test_readyz_counts_batches_that_were_set_aside_and_is_ready_nevertheless(db: None) -> None:
+    swept(1)
+    feature = make_feature()
+    for _ in range(2):
+        make_traffic(feature, at=NOW, count=1, over=0, component="model")
+    assert ready()[1]["failed_batches"] == 0
+    Batch.objects.update(
+        state=Batch.State.FAILED, rolled_up_at=None, failed_at=NOW, failure="integer out of range"
+    )
+    status, document = ready()
+    assert (status, document["failed_batches"]) == (200, 2)
 
 
 @pytest.mark.parametrize("name", ["roll_up", "evaluate", "deliver"])
