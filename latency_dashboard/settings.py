@@ -120,6 +120,7 @@ TEMPLATES = [
 # -- PostgreSQL: all truth ----------------------------------------------------------------------
 DATABASES = {"default": embedded.database_settings(DATA_DIR) if EMBEDDED_POSTGRES else env.db("DATABASE_URL")}
 DATABASES["default"] |= {
+    "ENGINE": "latency_dashboard.postgresql",
     # A connection a thread, kept: Celery would close a pool around each task.
     "CONN_MAX_AGE": env.int("DATABASE_CONN_MAX_AGE", default=60),
     "CONN_HEALTH_CHECKS": True,
