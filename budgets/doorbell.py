@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 
 from celery import current_app
@@ -18,6 +20,26 @@ _RUNG_FOR_S = 2
 # After a failure this process leaves the bell alone, so that no request waits for a Redis that is away.
 _SILENT_FOR_S = 5.0
 _silent_until = 0.0
+# At least so long lies between two rings for those who do not wait: of a hundred POSTs a second few ask Redis.
+_APART_S = 0.05
+_ringer = ThreadPoolExecutor(1, thread_name_prefix="doorbell")
+_is_asked = False
+
+
+def ring_soon() -> None:
+    """Rings within a moment and does not keep the caller: once for all who ask meanwhile. Never raises."""
+    global _is_asked
+    if not _is_asked:
+        _is_asked = True
+        with suppress(RuntimeError):  # this process is about to end; a sweep finds the work
+            _ringer.submit(_ring_for_all)
+
+
+def _ring_for_all() -> None:
+    global _is_asked
+    _is_asked = False  # before it is rung: who asks from here on may have stored something since
+    ring()
+    time.sleep(_APART_S)
 
 
 def ring() -> None:

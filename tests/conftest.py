@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,11 +30,17 @@ def plain_static_files(settings: Settings) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _forget_what_a_process_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test starts as a fresh process does: no known series, no counted backlog, no silenced doorbell."""
+def _forget_what_a_process_keeps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test starts as a fresh process does: no known series, no counted backlog, no silenced doorbell.
+
+    What was to be rung soon has been rung before the next one starts.
+    """
     series._known.clear()
     ingest._backlogs.clear()
     monkeypatch.setattr(doorbell, "_silent_until", 0.0)
+    monkeypatch.setattr(doorbell, "_APART_S", 0.0)
+    yield
+    doorbell._ringer.submit(lambda: None).result()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def post_measurements(request: HttpRequest) -> HttpResponse:
         now=timezone.now(),
     )
     if answer.batch_id is not None:
-        doorbell.ring()
+        doorbell.ring_soon()
     response = HttpResponse(
         ingest.encode(answer.document), status=answer.status, content_type="application/json"
     )
