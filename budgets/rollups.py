@@ -39,9 +39,11 @@ from .locks import COMPACT, ROLL_UP, lock_shared, try_lock
 from .models import Batch
 from .partitions import ensure_partitions
 
-# One claim's worth: large enough that a backlog is eaten in few statements, small enough for ~100 MB of arrays.
-CLAIM_MEASUREMENTS = 500_000
-CLAIM_BATCHES = 20_000
+# One claim's worth: large enough that a backlog is eaten in few statements, small enough that two workers share it.
+CLAIM_MEASUREMENTS = 100_000
+CLAIM_BATCHES = 2_000
+# Fetched, and so locked, at once: what is left over of them is all that a claim locks in vain.
+_FETCHED_AT_ONCE = 20
 # Hours derived in one transaction. Roll-ups into them wait meanwhile, and each may bring 60 full histograms:
 # 250 busy series are 22 MB of them.
 COMPACT_AT_ONCE = 250
@@ -117,21 +119,25 @@ class _Claimed(NamedTuple):
 def _claim(only: list[int] | None) -> tuple[list[_Claimed], bool]:
     """Pending batches that no other worker holds, oldest first, up to one claim's worth; whether there are more."""
     condition, parameters = ("", []) if only is None else ("AND id = ANY(%s)", [only])
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT id, measurement_count, ended_from, ended_to FROM budgets_batch"
-            f" WHERE state = 'pending' {condition} ORDER BY id LIMIT %s FOR NO KEY UPDATE SKIP LOCKED",
-            [*parameters, CLAIM_BATCHES],
-        )
-        found = [_Claimed(*row) for row in cursor.fetchall()]
     claimed: list[_Claimed] = []
     size = 0
-    for batch in found:
-        if claimed and size + batch.measurements > CLAIM_MEASUREMENTS:
-            break
-        claimed.append(batch)
-        size += batch.measurements
-    return claimed, len(claimed) < len(found) or len(found) == CLAIM_BATCHES
+    # A cursor on the server locks rows as they are fetched: what lies beyond is free for another worker.
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(
+            "SELECT id, measurement_count, ended_from, ended_to FROM budgets_batch"
+            f" WHERE state = 'pending' {condition} ORDER BY id FOR NO KEY UPDATE SKIP LOCKED",
+            parameters,
+        )
+        while len(claimed) < CLAIM_BATCHES:
+            found = [_Claimed(*row) for row in cursor.fetchmany(_FETCHED_AT_ONCE)]
+            for batch in found:
+                if claimed and size + batch.measurements > CLAIM_MEASUREMENTS:
+                    return claimed, True
+                claimed.append(batch)
+                size += batch.measurements
+            if len(found) < _FETCHED_AT_ONCE:
+                return claimed, False
+    return claimed, True
 
 
 def _merge(claimed: list[_Claimed], is_more: bool, now: datetime) -> RolledUp:

@@ -37,7 +37,17 @@ from tests.budgets.brute_force import (
     stored_rows,
     us,
 )
-from tests.budgets.histories import END_US, START_US, Step, histories, limit, lived, post, samples_of
+from tests.budgets.histories import (
+    END_US,
+    START_US,
+    Step,
+    histories,
+    limit,
+    lived,
+    post,
+    roll_up_all,
+    samples_of,
+)
 from tests.concurrency import at_once, held, is_waiting, other_connection
 from tests.factories import NOW, make_feature, make_key, redeclare
 
@@ -248,6 +258,25 @@ def test_a_batch_that_one_worker_holds_is_not_claimed_by_another(feature: Featur
 
     assert first.result().measurements == 3
     assert minute(feature)["total"] == 3
+
+
+@in_transactions
+def test_two_workers_share_a_backlog(feature: Feature, key: IngestKey, monkeypatch: pytest.MonkeyPatch):
+    """A claim locks little more than it takes, so that the rest is free for another worker."""
+    monkeypatch.setattr(rollups, "CLAIM_MEASUREMENTS", 100)
+    names = ("model", "retrieval", "complete")
+    for n in range(60):
+        samples = [Sample(names[n % 3], NOW_US - m * MINUTE_US, float(n * m + 1)) for m in range(10)]
+        post(key, feature, samples)
+    with held(SERIES) as start:
+        first, second = start(roll_up), start(roll_up)
+        assert is_waiting("budgets_series", count=2)
+    shares = [first.result(), second.result()]
+
+    assert [(share.batches, share.is_more) for share in shares] == [(10, True), (10, True)]
+    at_once(roll_up_all, roll_up_all)
+    assert sum(row["total"] for row in stored_rows(feature, MinuteRollup).values()) == 600
+    assert rebuild(start=instant(START_US), end=instant(END_US), now=NOW, only_check=True).differences == []
 
 
 @in_transactions
