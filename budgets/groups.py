@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -327,7 +327,3 @@ def as_instant(us: int) -> datetime:
 
 def as_instants(us: np.ndarray) -> list[datetime]:
     return [as_instant(one) for one in us.tolist()]
-
-
-def days_of(start_us: np.ndarray) -> list[date]:
-    return [as_instant(day).date() for day in (np.unique(start_us // DAY_US) * DAY_US).tolist()]

@@ -40,9 +40,15 @@ _seen: set[tuple[str, str, date]] = set()
 def ensure_partitions(table: str, days: Iterable[date]) -> None:
     """Makes the partitions of these UTC days where they are missing."""
     database = str(connection.settings_dict["NAME"])
-    missing = sorted(day for day in set(days) if (database, table, day) not in _seen)
-    if not missing:
-        return
+    missing = {day for day in days if (database, table, day) not in _seen}
+    if missing:
+        make_partitions(table, missing)
+
+
+def make_partitions(table: str, days: Iterable[date]) -> None:
+    """Makes the partitions of these UTC days where the database has none, whatever this process has seen."""
+    database = str(connection.settings_dict["NAME"])
+    missing = sorted(set(days))
     with transaction.atomic(), connection.cursor() as cursor:
         lock(PARTITIONS)
         existing = existing_days(table)

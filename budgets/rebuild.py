@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, overload
@@ -21,7 +21,6 @@ from .groups import (
     add_up,
     as_instant,
     concatenated,
-    days_of,
     fetch_groups,
     group_measurements,
     limits_of,
@@ -30,7 +29,7 @@ from .groups import (
 )
 from .locks import COMPACT, REJUDGE, ROLL_UP, lock, try_lock
 from .models import Batch, Feature, Series
-from .partitions import ensure_partitions, existing_days, oldest_kept_day
+from .partitions import existing_days, make_partitions, oldest_kept_day
 from .rollups import DAY, HOUR, LEVELS, compact, mark_dirty
 
 # One turn of judging anew: well within the time that a worker's task may take.
@@ -61,7 +60,7 @@ def rebuild(
     whole_hours = -(-end.timestamp() // 3600)
     # Nothing ends more than a minute ahead.
     end = min(datetime.fromtimestamp(whole_hours * 3600, tz=UTC), now.astimezone(UTC) + 2 * HOUR)
-    _require_raw(start, end, now)
+    require_raw(start, end, now)
     series_ids = _series_of(feature_ids)
     result = Rebuilt()
     days: set[datetime] = set()
@@ -109,6 +108,12 @@ def rejudge(*, now: datetime, within: timedelta = REJUDGE_WITHIN) -> list[int]:
     return done
 
 
+def rebuild_hours(hours: Iterable[datetime], series_ids: Collection[int]) -> None:
+    """Recomputes the minutes of these series in these whole hours, and marks what is above them as dirty."""
+    for hour in hours:
+        _rebuild_hour(hour, series_ids, Rebuilt())
+
+
 def _hours_not_judged(series_ids: Collection[int], now: datetime) -> list[datetime]:
     """The hours with minutes that had a limit and were not judged, as far as raw measurements are complete."""
     complete_from = _complete_from(now)
@@ -132,6 +137,9 @@ def _hours_not_judged(series_ids: Collection[int], now: datetime) -> list[dateti
 
 
 def _rebuild_hour(hour: datetime, series_ids: Collection[int] | None, result: Rebuilt) -> None:
+    if hour.date() not in existing_days("budgets_rollup_minute"):
+        # Apart from the rebuild: until that commits, others would wait for the lock on making partitions.
+        make_partitions("budgets_rollup_minute", [hour.date()])
     with transaction.atomic():
         # Alone with the hour: no batch of it is rolled up while it is read and written.
         lock(ROLL_UP)
@@ -148,9 +156,7 @@ def _rebuild_hour(hour: datetime, series_ids: Collection[int] | None, result: Re
                 f"DELETE FROM budgets_rollup_minute WHERE start >= %s AND start < %s {condition}",
                 [hour, end, *parameters],
             )
-        if len(wanted):
-            ensure_partitions("budgets_rollup_minute", days_of(wanted.start_us))
-            upsert("budgets_rollup_minute", wanted)
+        upsert("budgets_rollup_minute", wanted)
         touched = concatenated(wanted, *stored)
         mark_dirty(touched)
     result.minutes += len(wanted)
@@ -213,7 +219,8 @@ def _complete_from(now: datetime) -> datetime:
     )
 
 
-def _require_raw(start: datetime, end: datetime, now: datetime) -> None:
+def require_raw(start: datetime, end: datetime, now: datetime) -> None:
+    """Raises Refusal("raw_incomplete") where rollups of [start, end) know what raw measurements no longer tell."""
     complete_from = _complete_from(now)
     incomplete = _has_rollups(start, min(end, complete_from)) if start < complete_from else False
     # The retention may have been shorter than it is now.
@@ -273,7 +280,7 @@ def _from_raw(hour: datetime, series_ids: Collection[int] | None) -> Groups:
     # Each state apart, because each has its index.
     is_rolled_up = " AND ".join(
         f"NOT EXISTS (SELECT 1 FROM budgets_batch b WHERE b.id = m.batch_id AND b.state = '{state}')"
-        for state in (Batch.State.PENDING, Batch.State.FAILED)
+        for state in (Batch.State.PENDING, Batch.State.FAILED, Batch.State.DISCARDING)
     )
     return group_measurements(*read_raw(f"{is_rolled_up} {condition}", parameters, hour, hour + HOUR))
 

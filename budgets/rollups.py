@@ -14,7 +14,7 @@ budgets.rebuild makes all of it anew from raw measurements.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +29,6 @@ from .groups import (
     added_together,
     as_instant,
     as_instants,
-    days_of,
     fetch_groups,
     group_measurements,
     read_raw,
@@ -37,7 +36,7 @@ from .groups import (
 )
 from .locks import COMPACT, ROLL_UP, lock_shared, try_lock
 from .models import Batch
-from .partitions import ensure_partitions
+from .partitions import existing_days, make_partitions
 
 # One claim's worth: large enough that a backlog is eaten in few statements, small enough that two workers share it.
 CLAIM_MEASUREMENTS = 100_000
@@ -89,15 +88,22 @@ def roll_up(*, now: datetime) -> RolledUp:
 def _roll_up(only: list[int] | None, now: datetime) -> RolledUp:
     """Rolls up a claim, of these batches or of any, in a transaction; of what failed, each half in one of its own."""
     claimed: list[_Claimed] = []
-    try:
-        with transaction.atomic():
-            lock_shared(ROLL_UP)
-            claimed, is_more = _claim(only)
-            return _merge(claimed, is_more, now)
-    except Exception as error:
-        if not claimed or not comes_of_data(error):
-            raise
-        return _without_the_bad(claimed, error, now)
+    made: set[date] = set()
+    while True:
+        try:
+            with transaction.atomic():
+                lock_shared(ROLL_UP)
+                claimed, is_more = _claim(only)
+                missing = _missing_days(claimed) - made
+                if not missing:
+                    return _merge(claimed, is_more, now)
+        except Exception as error:
+            if not claimed or not comes_of_data(error):
+                raise
+            return _without_the_bad(claimed, error, now)
+        # Apart from the roll-up: until that commits, others would wait for the lock on making partitions.
+        make_partitions("budgets_rollup_minute", missing)
+        made |= missing
 
 
 def _without_the_bad(claimed: list[_Claimed], error: Exception, now: datetime) -> RolledUp:
@@ -140,6 +146,18 @@ def _claim(only: list[int] | None) -> tuple[list[_Claimed], bool]:
     return claimed, True
 
 
+def _missing_days(claimed: list[_Claimed]) -> set[date]:
+    """The days of these batches that have raw measurements and no partition for their minutes."""
+    days = {
+        batch.ended_from.date() + timedelta(days=n)
+        for batch in claimed
+        for n in range((batch.ended_to.date() - batch.ended_from.date()).days + 1)
+    }
+    # Asked anew each time: one that this process has seen may have been dropped since.
+    missing = days - existing_days("budgets_rollup_minute") if days else days
+    return missing & existing_days("budgets_measurement") if missing else missing
+
+
 def _merge(claimed: list[_Claimed], is_more: bool, now: datetime) -> RolledUp:
     """Counts claimed batches in the minutes of their measurements, in the transaction that is open."""
     if not claimed:
@@ -157,7 +175,6 @@ def _merge(claimed: list[_Claimed], is_more: bool, now: datetime) -> RolledUp:
     )
     feature_ids: frozenset[int] = frozenset()
     if len(groups):  # nothing where the raw measurements have been dropped by hand
-        ensure_partitions("budgets_rollup_minute", days_of(groups.start_us))
         # Each row is locked from the first look at it to the commit.
         upsert("budgets_rollup_minute", added_together(_lock_minutes(groups), groups))
         mark_dirty(groups)

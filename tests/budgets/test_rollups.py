@@ -7,12 +7,13 @@ from itertools import repeat
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from budgets import rollups
 from budgets.histogram import LatencyHistogram
+from budgets.locks import PARTITIONS, lock
 from budgets.models import (
     Batch,
     DayRollup,
@@ -25,6 +26,7 @@ from budgets.models import (
     MinuteRollup,
     Series,
 )
+from budgets.partitions import existing_days
 from budgets.rebuild import rebuild, rejudge
 from budgets.tiles import Range, read_ranges
 from tests.budgets.brute_force import (
@@ -277,6 +279,36 @@ def test_two_workers_share_a_backlog(feature: Feature, key: IngestKey, monkeypat
     at_once(roll_up_all, roll_up_all)
     assert sum(row["total"] for row in stored_rows(feature, MinuteRollup).values()) == 600
     assert rebuild(start=instant(START_US), end=instant(END_US), now=NOW, only_check=True).differences == []
+
+
+@in_transactions
+def test_a_day_without_a_partition_gets_one_before_the_roll_up_holds_any_lock(
+    feature: Feature, key: IngestKey
+):
+    """Until it commits, everybody who needs a day would wait for it."""
+    post(key, feature, [Sample("model", TWO_DAYS_AGO_US, 1.0)])
+    day = instant(TWO_DAYS_AGO_US).date()
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP TABLE IF EXISTS budgets_rollup_minute_{day:%Y%m%d}")
+    with held(SERIES) as start:
+        first = start(roll_up)
+        assert is_waiting("budgets_series")
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL lock_timeout = '1s'")
+            lock(PARTITIONS)
+
+    assert first.result().measurements == 1
+    assert day in existing_days("budgets_rollup_minute")
+
+
+@in_transactions
+def test_a_day_whose_partition_was_dropped_behind_our_back_gets_another(feature: Feature, key: IngestKey):
+    """By another worker's retention: what this process has seen is no promise."""
+    for _ in range(2):
+        post(key, feature, [Sample("model", TWO_DAYS_AGO_US, 1.0)])
+        assert roll_up().measurements == 1
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP TABLE budgets_rollup_minute_{instant(TWO_DAYS_AGO_US):%Y%m%d}")
 
 
 @in_transactions
