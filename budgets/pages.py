@@ -61,9 +61,10 @@ def _csv(chart: Chart) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(chart.fields)
-    writer.writerows([_cell(value) for value in record] for record in chart.records)
+    writer.writerows([csv_cell(value) for value in record] for record in chart.records)
     return text.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
+    """A cell that every spreadsheet takes for text, whatever it begins with."""
     return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

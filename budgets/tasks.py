@@ -8,7 +8,7 @@ from celery import shared_task
 from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
-from . import doorbell, partitions, rebuild, retention, rollups
+from . import account_mails, doorbell, login_attempts, partitions, passwords, rebuild, retention, rollups
 from .burn_rates import BURN_RATE_WINDOWS
 from .models import Sweep
 
@@ -61,7 +61,15 @@ def maintain() -> None:
     partitions.drop_expired(now)
     retention.drop_expired_rows(now=now)
     SessionStore.clear_expired()
+    account_mails.forget(now=now)
+    login_attempts.forget(now=now)
     _note("maintain")
+
+
+@shared_task
+def send_account_mails() -> None:
+    """Mails the links for new passwords that were asked for."""
+    passwords.send_due_resets(now=timezone.now())
 
 
 def _note(name: str) -> None:

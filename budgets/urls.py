@@ -3,14 +3,36 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from budgets.views import accounts, features, teams
+from budgets.views import accounts, audit, features, invitations, keys, teams
 
 urlpatterns = [
     path("", features.overview, name="overview"),
     path("login/", accounts.sign_in, name="login"),
+    path("password/forgotten/", accounts.forgotten_password, name="password-forgotten"),
+    path("password/asked/", accounts.password_asked, name="password-asked"),
+    path("password/reset/<uidb64>/<token>/", accounts.set_password, name="password-reset-confirm"),
+    path("password/change/", accounts.change_password, name="password-change"),
+    path("invitations/<str:token>/", invitations.invitation, name="invitation"),
+    path("audit/", audit.installation_audit, name="audit"),
+    path("audit.csv", audit.installation_audit, {"form": "csv"}, name="audit-csv"),
     path("teams/", teams.team_list, name="teams"),
     path("teams/<slug:slug>/", teams.members, name="team-members"),
-    path("teams/<slug:slug>/audit/", teams.audit_log, name="team-audit"),
+    path("teams/<slug:slug>/members/<int:user_id>/role/", teams.change_role, name="team-member-role"),
+    path("teams/<slug:slug>/members/<int:user_id>/remove/", teams.remove_member, name="team-member-remove"),
+    path(
+        "teams/<slug:slug>/invitations/<int:pk>/resend/",
+        teams.resend_invitation,
+        name="team-invitation-resend",
+    ),
+    path(
+        "teams/<slug:slug>/invitations/<int:pk>/withdraw/",
+        teams.withdraw_invitation,
+        name="team-invitation-withdraw",
+    ),
+    path("teams/<slug:slug>/keys/", keys.keys, name="team-keys"),
+    path("teams/<slug:slug>/keys/<int:pk>/revoke/", keys.revoke, name="team-key-revoke"),
+    path("teams/<slug:slug>/audit/", audit.team_audit, name="team-audit"),
+    path("teams/<slug:slug>/audit.csv", audit.team_audit, {"form": "csv"}, name="team-audit-csv"),
     path("logout/", LogoutView.as_view(), name="logout"),
     path("features/<slug:slug>/", features.feature, name="feature"),
     path(

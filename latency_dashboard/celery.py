@@ -21,6 +21,7 @@ app.conf.task_routes = {
     "alerts.tasks.evaluate": {"queue": "evaluate"},
     "alerts.tasks.deliver": {"queue": "deliver"},
     "alerts.tasks.deliver_due": {"queue": "deliver"},
+    "budgets.tasks.send_account_mails": {"queue": "deliver"},
 }
 
 
@@ -34,6 +35,7 @@ app.conf.beat_schedule = {
     "roll up pending batches that no hint announced": _every(2, "budgets.tasks.roll_up"),
     "evaluate every rule": _every(10, "alerts.tasks.evaluate"),
     "deliver notifications that are due": _every(5, "alerts.tasks.deliver_due"),
+    "mail links for new passwords that were asked for": _every(20, "budgets.tasks.send_account_mails"),
     "judge anew what a first latency budget covers": _every(10, "budgets.tasks.rejudge"),
     "derive closed hours and days": _every(15, "budgets.tasks.compact"),
     "make partitions ahead and drop expired ones": _every(600, "budgets.tasks.maintain"),

@@ -17,6 +17,7 @@ class LatencyDashboardConfig(AppConfig):
     def ready(self) -> None:
         register(check_retention)
         register(check_outbound_networks)
+        register(check_throttling)
         register(check_mail, Tags.security, deploy=True)
 
 
@@ -47,6 +48,19 @@ def check_outbound_networks(**kwargs: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+def check_throttling(**kwargs: Any) -> list[CheckMessage]:
+    wrong = [
+        Error(f"{name} is {value}.", hint=f"It must be at least {least}.", id="latency_dashboard.E003")
+        for name, value, least in (
+            ("TRUSTED_PROXIES", settings.TRUSTED_PROXIES, 0),
+            ("LOGIN_FAILURE_LIMIT", settings.AXES_FAILURE_LIMIT, 1),
+            ("LOGIN_COOL_OFF_MINUTES", settings.AXES_COOLOFF_TIME.total_seconds() // 60, 1),
+        )
+        if value < least
+    ]
+    return list[CheckMessage](wrong)
 
 
 def check_mail(**kwargs: Any) -> list[CheckMessage]:

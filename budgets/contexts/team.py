@@ -14,6 +14,7 @@ from budgets.roles import role_in
 # Name of the URL → what the tab says. A page of a team's has one of these names.
 TABS = {
     "team-members": "Members",
+    "team-keys": "Keys",
     "team-audit": "Audit log",
 }
 

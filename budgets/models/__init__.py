@@ -4,9 +4,10 @@ from .audit import AuditEntry
 from .features import Allocation, Component, Feature, LatencyBudget, Milestone
 from .ingest import Batch, IngestKey, Measurement, Series, Span, Status
 from .rollups import DayRollup, DirtyDay, DirtyHour, HourRollup, MinuteRollup, Rollup, Sweep
-from .teams import Membership, Team, User
+from .teams import AccountMail, Invitation, Membership, Team, User
 
 __all__ = [
+    "AccountMail",
     "Allocation",
     "AuditEntry",
     "Batch",
@@ -17,6 +18,7 @@ __all__ = [
     "Feature",
     "HourRollup",
     "IngestKey",
+    "Invitation",
     "LatencyBudget",
     "Measurement",
     "Membership",

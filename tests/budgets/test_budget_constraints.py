@@ -15,6 +15,7 @@ from django.db import IntegrityError, connection, models, transaction
 
 from budgets import ingest, rollups
 from budgets.models import (
+    AccountMail,
     Allocation,
     AuditEntry,
     Batch,
@@ -23,6 +24,7 @@ from budgets.models import (
     Feature,
     HourRollup,
     IngestKey,
+    Invitation,
     LatencyBudget,
     Measurement,
     Membership,
@@ -73,6 +75,21 @@ ROLLUPS: list[type[models.Model]] = [MinuteRollup, HourRollup, DayRollup]
 ATTEMPTS = [
     *attempts("membership_once_per_team", Membership, None),
     *attempts("membership_role_is_known", Membership, {"role": "owner"}, {"role": ""}),
+    *attempts("invitation_one_pending_per_address", Invitation, None),
+    *attempts("invitation_role_is_known", Invitation, {"role": "owner"}),
+    *attempts(
+        "invitation_settled_at_exactly_when_settled",
+        Invitation,
+        {"settled_at": NOW},
+        {"status": "accepted"},
+        {"status": "withdrawn", "settled_at": None},
+        {"status": "lost", "settled_at": NOW},
+    ),
+    *attempts("invitation_address_is_in_lower_case", Invitation, {"email": "Eve@example.com"}, {"email": ""}),
+    *attempts("invitation_expires_after_it_was_made", Invitation, {"expires_at": NOW}),
+    *attempts("account_mail_kind_is_known", AccountMail, {"kind": "newsletter"}),
+    *attempts("account_mail_address_is_in_lower_case", AccountMail, {"address": "Eve@example.com"}),
+    *attempts("account_mail_is_not_due_once_sent", AccountMail, {"due_at": NOW, "sent_at": NOW}),
     *attempts("feature_kind_is_known", Feature, {"kind": "chat"}),
     *attempts("component_once_per_feature", Component, None),
     *attempts("component_state_is_known", Component, {"state": "gone"}),
@@ -192,6 +209,17 @@ def _sound_rows() -> None:
     team = make_team()
     Membership.objects.create(
         team=team, user=User.objects.create_user("ada@example.com"), role=Membership.Role.ADMIN
+    )
+    Invitation.objects.create(
+        team=team,
+        email="eve@example.com",
+        role=Membership.Role.VIEWER,
+        invited_by="ada@example.com",
+        created_at=NOW,
+        expires_at=NOW + timedelta(days=7),
+    )
+    AccountMail.objects.create(
+        kind=AccountMail.Kind.PASSWORD_RESET, address="eve@example.com", source="192.0.2.1", asked_at=NOW
     )
     feature = make_feature(team=team)
     key, _ = make_key(team)

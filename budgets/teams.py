@@ -1,0 +1,134 @@
+"""Teams and their people: making a team, and who has which role in it."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+from django.db import IntegrityError, transaction
+
+from . import audit
+from .errors import Refusal
+from .models import Membership, Team, User
+
+Role = Membership.Role
+
+MAX_NAME_CHARACTERS = 200
+SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def create_team(*, name: str, slug: str, actor: str, now: datetime, admin: User | None = None) -> Team:
+    """A new team; `admin` becomes its first. Raises Refusal("invalid_team")."""
+    name, fields = " ".join(name.split()), {}
+    if not 1 <= len(name) <= MAX_NAME_CHARACTERS or "\0" in name:
+        fields["name"] = [f"A team needs a name of 1 to {MAX_NAME_CHARACTERS} characters."]
+    if not SLUG.fullmatch(slug) or len(slug) > MAX_NAME_CHARACTERS:
+        fields["slug"] = [f"Small letters, digits and single hyphens, e.g. on-call; got {slug!r:.100}."]
+    if fields:
+        raise _refused("invalid_team", fields)
+    try:
+        with transaction.atomic():
+            team = Team.objects.create(name=name, slug=slug, created_at=now)
+            audit.record(
+                team=team,
+                actor=actor,
+                action="team.created",
+                subject=slug,
+                before=None,
+                after={"name": name, "slug": slug},
+                now=now,
+            )
+            if admin is not None:
+                add_member(team=team, user=admin, role=Role.ADMIN, actor=actor, now=now)
+    except IntegrityError as error:
+        taken = [f"There is a team {slug!r} already. Choose another name for addresses."]
+        raise _refused("invalid_team", {"slug": taken}) from error
+    return team
+
+
+def add_member(*, team: Team, user: User, role: Role, actor: str, now: datetime) -> bool:
+    """Takes a person into the team; False where they are in it already, and then their role stays."""
+    with transaction.atomic():
+        _, is_new = Membership.objects.get_or_create(team=team, user=user, defaults={"role": role})
+        if is_new:
+            audit.record(
+                team=team,
+                actor=actor,
+                action="member.added",
+                subject=user.email,
+                before=None,
+                after={"role": str(role)},
+                now=now,
+            )
+    return is_new
+
+
+def change_role(*, team: Team, user_id: int, role: str, actor: str, now: datetime) -> Membership:
+    """Gives a member another role. Raises Refusal: unknown_role, unknown_member or last_admin."""
+    if role not in Role.values:
+        raise Refusal(
+            "unknown_role",
+            f"A role is one of {', '.join(Role.values)}, got {role!r:.100}. Nothing was changed.",
+        )
+    with transaction.atomic():
+        membership = _for_change(team, user_id)
+        before = membership.role
+        if before == Role.ADMIN and role != Role.ADMIN:
+            _require_another_admin(membership)
+        membership.role = role
+        membership.save(update_fields=["role"])
+        audit.record(
+            team=team,
+            actor=actor,
+            action="member.role_changed",
+            subject=membership.user.email,
+            before={"role": before},
+            after={"role": role},
+            now=now,
+        )
+    return membership
+
+
+def remove_member(*, team: Team, user_id: int, actor: str, now: datetime) -> User:
+    """Takes a person out of the team; the account stays. Raises Refusal: unknown_member or last_admin."""
+    with transaction.atomic():
+        membership = _for_change(team, user_id)
+        if membership.role == Role.ADMIN:
+            _require_another_admin(membership)
+        user, role = membership.user, membership.role
+        membership.delete()
+        audit.record(
+            team=team,
+            actor=actor,
+            action="member.removed",
+            subject=user.email,
+            before={"role": role},
+            after=None,
+            now=now,
+        )
+    return user
+
+
+def _for_change(team: Team, user_id: int) -> Membership:
+    """The membership while nobody else changes who is in the team: two admins who leave at once, for instance."""
+    Team.objects.select_for_update(no_key=True).get(pk=team.pk)
+    membership = Membership.objects.select_related("user").filter(team=team, user_id=user_id).first()
+    if membership is None:
+        raise Refusal("unknown_member", "This person is not in the team any more.", status=404)
+    return membership
+
+
+def _require_another_admin(membership: Membership) -> None:
+    others = Membership.objects.filter(team=membership.team_id, role=Role.ADMIN, user__is_active=True)
+    if not others.exclude(pk=membership.pk).exists():
+        raise Refusal(
+            "last_admin",
+            f"{membership.user.email} is the only admin of this team. Make somebody else an admin first. "
+            "Nothing was changed.",
+            status=409,
+        )
+
+
+def _refused(code: str, fields: dict[str, list[str]]) -> Refusal:
+    said = " ".join(sentence for sentences in fields.values() for sentence in sentences)
+    return Refusal(code, f"{said} Nothing was saved.", fields=fields)
