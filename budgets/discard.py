@@ -42,6 +42,11 @@ class Extent:
     ended_to: datetime | None
     feature_slugs: list[str]
 
+    def __str__(self) -> str:
+        """For a person: "2 batches with 31 measurements"."""
+        batches = "1 batch" if self.batches == 1 else f"{self.batches} batches"
+        return f"{batches} with {self.measurements} measurement{'' if self.measurements == 1 else 's'}"
+
 
 def discardable(
     team: Team,

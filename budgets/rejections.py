@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
+from django.db import DatabaseError, transaction
 
 from .errors import Refusal
 from .models import IngestKey, RejectedPayload
 
+log = logging.getLogger(__name__)
+
 KEPT_A_KEY = 100
 MAX_ITEMS = 20
 MAX_EXCERPT_CHARACTERS = 500
+_OF_THE_PAYLOAD = frozenset({400, 413, 415, 422})
 
 
 class _Lists(msgspec.Struct):
@@ -44,7 +49,9 @@ def keep_rejected_items(
 
 
 def keep_refusal(key: IngestKey, refusal: Refusal, *, now: datetime) -> None:
-    """Keeps that a payload was refused whole."""
+    """Keeps that a payload was refused whole; nothing where that was not for what is in it (409, 429)."""
+    if refusal.status not in _OF_THE_PAYLOAD:
+        return
     _keep(
         RejectedPayload(
             key=key, received_at=now, status=refusal.status, code=refusal.code, message=refusal.message
@@ -63,9 +70,16 @@ def _keep(payload: RejectedPayload) -> None:
     """Adds a payload and drops the key's oldest. It stands alone: what was stored is committed already."""
     # jsonb and text refuse U+0000, which may be just why something was refused.
     payload.message = payload.message.replace("\0", "␀")
-    payload.save(force_insert=True)
-    kept = RejectedPayload.objects.filter(key=payload.key_id).order_by("-id").values("pk")[:KEPT_A_KEY]
-    RejectedPayload.objects.filter(key=payload.key_id).exclude(pk__in=kept).delete()
+    try:
+        with transaction.atomic():
+            payload.save(force_insert=True)
+            kept = (
+                RejectedPayload.objects.filter(key=payload.key_id).order_by("-id").values("pk")[:KEPT_A_KEY]
+            )
+            RejectedPayload.objects.filter(key=payload.key_id).exclude(pk__in=kept).delete()
+    except DatabaseError as error:
+        # The sender gets its answer with the reasons all the same.
+        log.warning("Rejected items of key %s could not be kept: %s", payload.key_id, error)
 
 
 def _with_excerpts(rejected: list[dict[str, Any]], body: bytes) -> list[dict[str, Any]]:

@@ -81,8 +81,7 @@ def discard(request: PageRequest, slug: str) -> HttpResponse:
             doorbell.send("budgets.tasks.discard")
             messages.success(
                 request,
-                f"{done.batches} batches with {done.measurements} measurements are discarded. "
-                "The rollups follow within moments.",
+                f"Discarded {done}. The rollups follow within moments.",
             )
             return redirect(back)
     context = team_context(

@@ -283,13 +283,13 @@ def test_the_command_says_what_it_would_do_and_does_it() -> None:
         "--to",
         (NOW + timedelta(hours=1)).isoformat(),
     ]
-    assert "Would discard 1 batches with 1 measurements of" in run(*chosen, "--dry-run")
+    assert "Would discard 1 batch with 1 measurement of" in run(*chosen, "--dry-run")
     batch.refresh_from_db()
     assert batch.state == "rolled_up"
 
     # The clock of the command is the machine's: for it, all of this may lie beyond the retention.
     Batch.objects.filter(pk=batch.pk).update(rolled_up_at=None, state="pending")
-    assert "Discarded 1 batches" in run("--batch", str(batch.pk), "--reason", "seconds as ms")
+    assert "Discarded 1 batch" in run("--batch", str(batch.pk), "--reason", "seconds as ms")
     batch.refresh_from_db()
     assert batch.state == "discarded"
 

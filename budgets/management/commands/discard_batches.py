@@ -76,4 +76,4 @@ class Command(BaseCommand):
 
     def _say(self, verb: str, found: discard.Extent) -> None:
         of = f" of {', '.join(found.feature_slugs)}" if found.feature_slugs else ""
-        self.stdout.write(f"{verb} {found.batches} batches with {found.measurements} measurements{of}.")
+        self.stdout.write(f"{verb} {found}{of}.")
