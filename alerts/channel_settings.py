@@ -1,4 +1,4 @@
-"""Saving a team's channel."""
+"""A team's channels: saved, switched on and off, given another secret, deleted. Each change is written down."""
 
 from __future__ import annotations
 
@@ -34,15 +34,18 @@ class Saved:
     secret: str | None
 
 
-def save_channel(*, team: Team, name: str, document: Any, actor: str, now: datetime) -> Saved:
+def save_channel(
+    *, team: Team, name: str, document: Any, actor: str, now: datetime, is_new: bool | None = None
+) -> Saved:
     """Makes the team's channel of this name what the document says.
 
-    {"kind": "webhook", "url": …, "secret": "whsec_…", "min_severity": "ticket" or "page", "enabled": true}.
-    Left out, the secret stays as it is, and is made for a new channel; min_severity is "ticket". Raises
-    Refusal, and then nothing was saved.
+    {"kind": "webhook", "url": …, "secret": "whsec_…"} or {"kind": "email", "to": [address, …]}, each with
+    "min_severity": "ticket" or "page", and "enabled". Left out, a webhook's secret stays as it is, and is
+    made for a new channel; min_severity is "ticket". `is_new` says that there must be none of this name
+    (True) or one (False). Raises Refusal, and then nothing was saved.
     """
     if not isinstance(document, dict):
-        raise _refusal("invalid_document", {"document": ["Expected an object with kind, url and secret."]})
+        raise _refusal("invalid_document", {"document": ["Expected an object with kind and what it needs."]})
     fields: dict[str, list[str]] = {}
     if not 1 <= len(name.strip()) <= MAX_NAME_CHARACTERS or "\0" in name:
         fields["name"] = [f"A channel's name has 1 to {MAX_NAME_CHARACTERS} characters, none of them U+0000."]
@@ -59,41 +62,108 @@ def save_channel(*, team: Team, name: str, document: Any, actor: str, now: datet
         raise _refusal("invalid_channel", fields)
 
     name = name.strip()
+    named = Channel.objects.kept().filter(team=team, name=name)
     given = {key: value for key, value in document.items() if key not in _COMMON}
-    known = Channel.objects.filter(team=team, name=name, kind=kind).first()
     secret: str | None = None
-    if given.get("secret") is None:
+    if kind == Channel.Kind.WEBHOOK and given.get("secret") is None:
+        known = named.filter(kind=kind).first()
         given["secret"] = known.config["secret"] if known else (secret := new_secret())
-    # Outside the transaction: the URL's name is looked up, which may take seconds.
+    # Outside the transaction: a URL's name is looked up, which may take seconds.
     try:
         config = KINDS[kind].validate(given, allowed_networks=parse_networks(settings.OUTBOUND_ALLOWED_CIDRS))
     except InvalidConfig as error:
         raise _refusal("invalid_channel", error.fields) from error
+    values = {"kind": kind, "config": config, "min_severity": min_severity, "is_enabled": is_enabled}
     with transaction.atomic():
-        existing = Channel.objects.select_for_update().filter(team=team, name=name).first()
-        before = existing and audited(existing)
-        channel, is_created = Channel.objects.update_or_create(
-            team=team,
-            name=name,
-            defaults={"kind": kind, "config": config, "min_severity": min_severity, "is_enabled": is_enabled},
-            create_defaults={
-                "kind": kind,
-                "config": config,
-                "min_severity": min_severity,
-                "is_enabled": is_enabled,
-                "created_at": now,
-            },
+        existing = named.select_for_update().first()
+        if existing is not None and is_new:
+            raise _refusal("invalid_channel", {"name": [f"There is a channel {name!r} already."]})
+        if existing is None and is_new is False:
+            raise _gone(name)
+        before = audited(existing) if existing else None
+        channel, is_created = Channel.objects.kept().update_or_create(
+            team=team, name=name, defaults=values, create_defaults={**values, "created_at": now}
         )
+        _record(channel, "channel.saved", actor, before, now)
+    return Saved(channel, is_created, secret)
+
+
+def switch_channel(*, channel_id: int, is_enabled: bool, actor: str, now: datetime) -> Channel:
+    """Has the channel sent messages, or no more. Raises Refusal("unknown_channel") where it was deleted.
+
+    The address is not looked at again: what leads nowhere any more can be switched off.
+    """
+    with transaction.atomic():
+        channel = _locked(channel_id)
+        before = audited(channel)
+        channel.is_enabled = is_enabled
+        channel.save(update_fields=["is_enabled"])
+        _record(channel, "channel.enabled" if is_enabled else "channel.disabled", actor, before, now)
+    return channel
+
+
+def rotate_secret(*, channel_id: int, actor: str, now: datetime) -> str:
+    """A new signing secret of a webhook, shown this once. What is sent from now on is signed with it.
+
+    Raises Refusal("unknown_channel") where it was deleted, "no_secret" where its kind has none.
+    """
+    with transaction.atomic():
+        channel = _locked(channel_id)
+        if channel.kind != Channel.Kind.WEBHOOK:
+            raise Refusal("no_secret", f"Channel {channel.name!r} is no webhook, so it signs nothing.")
+        before, secret = audited(channel), new_secret()
+        channel.config = {**channel.config, "secret": secret}
+        channel.save(update_fields=["config"])
+        _record(channel, "channel.secret_rotated", actor, before, now)
+    return secret
+
+
+def delete_channel(*, channel_id: int, actor: str, now: datetime) -> Channel:
+    """Ends the channel. Its name is free again, its secrets are gone, what it was sent can still be read.
+
+    Raises Refusal("unknown_channel") where it was deleted before.
+    """
+    with transaction.atomic():
+        channel = _locked(channel_id)
+        before = audited(channel)
+        channel.is_enabled, channel.deleted_at = False, now
+        channel.config = KINDS[channel.kind].without_secrets(channel.config)
+        channel.save(update_fields=["is_enabled", "deleted_at", "config"])
         audit.record(
-            team=team,
+            team=channel.team,
             actor=actor,
-            action="channel.saved",
-            subject=name,
+            action="channel.deleted",
+            subject=channel.name,
             before=before,
-            after=audited(channel),
+            after=None,
             now=now,
         )
-    return Saved(channel, is_created, secret)
+    return channel
+
+
+def _locked(channel_id: int) -> Channel:
+    found = Channel.objects.kept().select_for_update(of=("self",)).select_related("team")
+    channel = found.filter(pk=channel_id).first()
+    if channel is None:
+        raise _gone("")
+    return channel
+
+
+def _record(channel: Channel, action: str, actor: str, before: dict[str, Any] | None, now: datetime) -> None:
+    audit.record(
+        team=channel.team,
+        actor=actor,
+        action=action,
+        subject=channel.name,
+        before=before,
+        after=audited(channel),
+        now=now,
+    )
+
+
+def _gone(name: str) -> Refusal:
+    which = f"channel {name!r}" if name else "this channel"
+    return Refusal("unknown_channel", f"Somebody deleted {which} meanwhile. Nothing was changed.", status=404)
 
 
 def audited(channel: Channel) -> dict[str, Any]:

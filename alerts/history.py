@@ -7,7 +7,7 @@ rebuild the incident.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -31,6 +31,7 @@ class Event(Protocol):
 class IncidentFacts:
     """The facts of an incident that change while it lives, named as the fields of its row.
 
+    `figures` are the numbers behind the summary, which events written before there were any lack.
     `evidence`, the names of the conditions that hold, has no field: the rules' states tell it.
     """
 
@@ -47,6 +48,7 @@ class IncidentFacts:
     resolved_by: str = ""
     resolved_reason: str = ""
     merged_into_id: int | None = None
+    figures: Mapping[str, Any] = field(default_factory=dict)
     evidence: frozenset[str] = frozenset()
 
 
@@ -77,6 +79,7 @@ def after(facts: IncidentFacts | None, event: Event) -> IncidentFacts:
             cause=details["cause"],
             burn_rate=details["burn_rate"],
             opened_at=event.at,
+            figures=details.get("figures", {}),
             evidence=frozenset(details["evidence"]),
         )
     match event.kind:
@@ -84,9 +87,15 @@ def after(facts: IncidentFacts | None, event: Event) -> IncidentFacts:
             joined, left = event.details.get("joined", ()), event.details.get("left", ())
             return replace(facts, evidence=(facts.evidence | set(joined)) - set(left))
         case "severity_raised":
-            return replace(facts, **{name: event.details[name] for name in _RAISED})
+            raised = {name: event.details[name] for name in _RAISED}
+            return replace(facts, **raised, figures=event.details.get("figures", {}))
         case "cause_changed":
-            return replace(facts, cause=event.details["cause"], summary=event.details["summary"])
+            return replace(
+                facts,
+                cause=event.details["cause"],
+                summary=event.details["summary"],
+                figures=event.details.get("figures", facts.figures),
+            )
         case "acknowledged":
             return replace(facts, state="acknowledged", acknowledged_at=event.at, acknowledged_by=event.actor)
         case "resolved":

@@ -11,7 +11,7 @@ and a verb here.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -29,7 +29,7 @@ RECOVERED = "recovered"
 MERGED = "merged"
 BY_HAND = "by_hand"
 
-_ROW = tuple(field.name for field in fields(IncidentFacts) if field.name != "evidence")
+_ROW = tuple(each.name for each in fields(IncidentFacts) if each.name != "evidence")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,8 @@ class Finding:
     """What a rule found, as the incident tells it.
 
     `cause` is {"component", "allocated_ms", "observed_ms"} or None; `burn_rate` the long window's of the
-    tier that fired, None for other rules.
+    tier that fired, None for other rules. `figures` is the document of wording.Figures, from which the
+    summary was written.
     """
 
     severity: str
@@ -56,6 +57,7 @@ class Finding:
     summary: str
     cause: dict[str, Any] | None
     burn_rate: float | None
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def details(self) -> dict[str, Any]:
@@ -65,6 +67,7 @@ class Finding:
             "summary": self.summary,
             "cause": self.cause,
             "burn_rate": self.burn_rate,
+            "figures": dict(self.figures),
         }
 
 
@@ -125,10 +128,18 @@ def change_evidence(
 
 
 def change_cause(
-    *, incident: Incident, cause: dict[str, Any] | None, summary: str, now: datetime
+    *,
+    incident: Incident,
+    cause: dict[str, Any] | None,
+    summary: str,
+    figures: Mapping[str, Any] | None = None,
+    now: datetime,
 ) -> Incident:
-    """Notes another cause than was known before; nobody is told."""
-    _step(incident, Kind.CAUSE_CHANGED, now, details={"cause": cause, "summary": summary})
+    """Notes another cause than was known before; nobody is told. `figures` stay where none are given."""
+    details: dict[str, Any] = {"cause": cause, "summary": summary}
+    if figures is not None:
+        details["figures"] = dict(figures)
+    _step(incident, Kind.CAUSE_CHANGED, now, details=details)
     return incident
 
 
@@ -158,7 +169,7 @@ def acknowledge(*, incident_id: int, actor: str, note: str = "", now: datetime) 
         incident = Incident.objects.for_step(incident_id)
         if incident.state == Incident.State.OPEN:
             _step(incident, Kind.ACKNOWLEDGED, now, actor=actor, note=note)
-            tell(incident=incident, event=Notification.Event.ACKNOWLEDGED, now=now)
+            tell(incident=incident, event=Notification.Event.ACKNOWLEDGED, note=note, now=now)
     return incident
 
 
@@ -172,7 +183,7 @@ def resolve(*, incident_id: int, actor: str, note: str = "", now: datetime) -> I
         incident = Incident.objects.for_step(incident_id)
         if incident.state != Incident.State.RESOLVED:
             _step(incident, Kind.RESOLVED, now, actor=actor, reason=BY_HAND, note=note)
-            tell(incident=incident, event=Notification.Event.RESOLVED, now=now)
+            tell(incident=incident, event=Notification.Event.RESOLVED, note=note, now=now)
     return incident
 
 

@@ -27,11 +27,12 @@ from budgets import doorbell
 
 from .addresses import parse_networks
 from .backoff import next_attempt_at
-from .channels import KINDS, Message, MessageType
+from .channels import KINDS, Message, MessageType, masked
 from .documents import incident_document
 from .models import Channel, DeliveryAttempt, Incident, Notification, Severity
-from .outbound import DeliveryError
-from .summaries import announcement
+from .outbound import DEADLINE_S, DeliveryError
+from .summaries import announcement, story
+from .wording import Step, Story
 
 logger = logging.getLogger(__name__)
 
@@ -47,23 +48,24 @@ MAX_IN_FLIGHT_PER_CHANNEL = 2
 # Writing
 
 
-def tell(*, incident: Incident, event: Event, now: datetime) -> list[Notification]:
+def tell(*, incident: Incident, event: Event, now: datetime, note: str = "") -> list[Notification]:
     """Writes what each channel of the incident's team is to be told, within the caller's transaction.
 
     Every decision to notify anybody passes through here, and `_recipients` makes it. The message says what
-    is known at this moment, however late it is delivered.
+    is known at this moment, however late it is delivered. `note` is what a person wrote beside their step.
     """
     channels = _recipients(incident, event)
     if not channels:
         return []
     document = {**incident_document(incident), "summary": announcement(incident, event)}
+    told = story(incident, event, note=note, now=now).document()
     written = Notification.objects.bulk_create(
         Notification(
             incident=incident,
             channel=channel,
             event=event,
             severity=incident.severity,
-            data={"incident": document},
+            data={"incident": document, "story": told},
             created_at=now,
             next_attempt_at=now,
         )
@@ -154,10 +156,10 @@ def claim_due(
             .select_for_update(skip_locked=True, of=("self",))
             .order_by("next_attempt_at", "id")
         )
-        sendable = _give_up_unsendable(notifications, channels, now)[:limit]
         DeliveryAttempt.objects.filter(
-            notification__in=sendable, outcome=DeliveryAttempt.Outcome.SENDING
+            notification__in=notifications, outcome=DeliveryAttempt.Outcome.SENDING
         ).update(outcome=DeliveryAttempt.Outcome.INTERRUPTED)
+        sendable = _give_up_unsendable(notifications, channels, now)[:limit]
         for notification in sendable:
             notification.attempts_made += 1
             notification.leased_until = now + LEASE
@@ -166,7 +168,15 @@ def claim_due(
             DeliveryAttempt(notification=notification, number=notification.attempts_made, started_at=now)
             for notification in sendable
         )
-    return [_claimed(notification, channels[notification.channel_id]) for notification in sendable]
+        threads = _threads(sendable)
+    return [
+        leased(
+            notification,
+            channels[notification.channel_id],
+            thread_id=threads.get((notification.incident_id, notification.channel_id)),
+        )
+        for notification in sendable
+    ]
 
 
 def _within_limits(
@@ -201,7 +211,10 @@ def _give_up_unsendable(
     )
     rest = []
     for notification in notifications:
-        if not channels[notification.channel_id].is_enabled:
+        if notification.event == Event.TEST:
+            # The request that sent it is gone, and so is the person who waited for its answer.
+            _give_up(notification, "test_interrupted", now)
+        elif not channels[notification.channel_id].is_enabled:
             _give_up(notification, "channel_disabled", now)
         elif (
             notification.event != Event.OPENED
@@ -213,40 +226,68 @@ def _give_up_unsendable(
     return rest
 
 
-def _claimed(notification: Notification, channel: Channel) -> Claimed:
+def _threads(notifications: Sequence[Notification]) -> dict[tuple[int | None, int], str]:
+    """The id of the first message by incident and channel, which what follows answers to."""
+    first = Notification.objects.filter(
+        incident__in={one.incident_id for one in notifications},
+        channel__in={one.channel_id for one in notifications},
+        event=Event.OPENED,
+    ).order_by("incident_id", "channel_id", "id")
+    found = first.distinct("incident_id", "channel_id").values_list("incident_id", "channel_id", "message_id")
+    return {(incident_id, channel_id): str(message_id) for incident_id, channel_id, message_id in found}
+
+
+def leased(notification: Notification, channel: Channel, *, thread_id: str | None = None) -> Claimed:
+    """A message whose lease the caller holds, ready to be sent."""
+    message_id, document = str(notification.message_id), notification.data["incident"]
     return Claimed(
         notification_id=notification.pk,
         channel_id=channel.pk,
         kind=channel.kind,
         config=channel.config,
         message=Message(
-            message_id=str(notification.message_id),
+            message_id=message_id,
             type=cast(MessageType, notification.event),
             timestamp=notification.created_at,
-            incident=notification.data["incident"],
+            incident=document,
+            story=_story(notification),
+            thread_id=thread_id or message_id,
+            channel=channel.name,
         ),
         attempt=notification.attempts_made,
         due_since=notification.created_at,
     )
 
 
+def _story(notification: Notification) -> Story:
+    """As it was written; of a message from before there were stories, what its document tells."""
+    if "story" in notification.data:
+        return Story.read(notification.data["story"])
+    step = cast(Step, notification.event.removeprefix("incident."))
+    return Story(
+        step=step, feature_name=notification.data["incident"]["feature"], step_words=step.capitalize()
+    )
+
+
 # Sending
 
 
-def deliver(*, claimed: Claimed, now: datetime) -> bool:
+def deliver(*, claimed: Claimed, now: datetime, deadline_s: float = DEADLINE_S) -> bool:
     """Sends a claimed message outside any transaction and records what came of it: whether it arrived.
 
-    A failure is tried again later, unless it is permanent or a day has passed.
+    A failure is tried again later, unless it is permanent, a day has passed or it was a test.
     """
+    kind = KINDS[claimed.kind]
     started = time.monotonic()
     error: DeliveryError | None = None
     status_code: int | None
     try:
-        answer = KINDS[claimed.kind].send(
+        answer = kind.send(
             claimed.config,
             claimed.message,
             now=now,
             allowed_networks=parse_networks(settings.OUTBOUND_ALLOWED_CIDRS),
+            deadline_s=deadline_s,
         )
         status_code, excerpt = answer.status, answer.excerpt
     except DeliveryError as failure:
@@ -257,6 +298,8 @@ def deliver(*, claimed: Claimed, now: datetime) -> bool:
         error = DeliveryError(f"Could not be sent: {type(failure).__name__}.")
         status_code, excerpt = None, ""
     took = timedelta(seconds=time.monotonic() - started)
+    # Receivers repeat what they were sent, and everybody in the team may read the log.
+    hidden = kind.secrets(claimed.config)
     with transaction.atomic():
         DeliveryAttempt.objects.filter(
             notification_id=claimed.notification_id, number=claimed.attempt
@@ -264,8 +307,8 @@ def deliver(*, claimed: Claimed, now: datetime) -> bool:
             outcome=DeliveryAttempt.Outcome.FAILED if error else DeliveryAttempt.Outcome.DELIVERED,
             duration_ms=took / timedelta(milliseconds=1),
             status_code=status_code,
-            error=error.message if error else "",
-            excerpt=excerpt,
+            error=masked(error.message, hidden) if error else "",
+            excerpt=masked(excerpt, hidden),
         )
         _record(claimed, error, now + took)
     return error is None
@@ -280,6 +323,9 @@ def _record(claimed: Claimed, error: DeliveryError | None, now: datetime) -> Non
     notification = pending.filter(attempts_made=claimed.attempt).select_for_update().first()
     if notification is None:
         return  # its lease was over and another worker tries, or it was given up
+    if notification.event == Event.TEST:
+        _give_up(notification, "test_failed", now)
+        return
     retry_at = next_attempt_at(
         attempts_made=claimed.attempt,
         first_due_at=claimed.due_since,

@@ -472,10 +472,7 @@ def _kept_headers(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 
 def _excerpt(response: httpcore.Response) -> str:
-    """The first EXCERPT_BYTES of the body as text; the rest is never read.
-
-    Control characters become �: PostgreSQL stores no U+0000, and a terminal obeys the others.
-    """
+    """The first EXCERPT_BYTES of the body as text; the rest is never read."""
     content = bytearray()
     try:
         for chunk in response.iter_stream():
@@ -484,7 +481,11 @@ def _excerpt(response: httpcore.Response) -> str:
                 break
     except (httpcore.TimeoutException, httpcore.NetworkError, httpcore.RemoteProtocolError):
         pass  # the status has come, which is the answer
-    text = bytes(content[:EXCERPT_BYTES]).decode("utf-8", errors="replace")
+    return readable(bytes(content[:EXCERPT_BYTES]).decode("utf-8", errors="replace"))
+
+
+def readable(text: str) -> str:
+    """The text with � for control characters: PostgreSQL stores no U+0000, and a terminal obeys the others."""
     return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", "�", text)
 
 

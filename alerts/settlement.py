@@ -15,7 +15,14 @@ from .conditions import Condition, Watch, Withdrawn
 from .history import replay
 from .models import Incident, Severity
 from .rules import OUTAGE, OVERRUN_WINDOW, Reason
-from .summaries import cause_among, cause_of, component_summary, milestone_summary
+from .summaries import (
+    cause_among,
+    cause_of,
+    component_figures,
+    component_summary,
+    milestone_figures,
+    milestone_summary,
+)
 
 # What a person resolved stays resolved for so long, though its conditions still hold.
 HELD_FOR = timedelta(minutes=30)
@@ -136,7 +143,11 @@ class _Settlement:
             known = incident.cause["component"] if incident.cause else None
             if finding.cause is not None and finding.cause["component"] != known:
                 incidents.change_cause(
-                    incident=incident, cause=finding.cause, summary=finding.summary, now=self.now
+                    incident=incident,
+                    cause=finding.cause,
+                    summary=finding.summary,
+                    figures=finding.figures,
+                    now=self.now,
                 )
 
     def _evidence(self, milestone: str, severity: str) -> set[str]:
@@ -171,19 +182,21 @@ class _Settlement:
         cause = cause_among(
             [component for one in blocks if one in statuses for component in statuses[one].components]
         )
+        figures = milestone_figures(status, tier.decision)
         return incidents.Finding(
             severity=tier.severity,
             rule=tier.name,
             reason=str(tier.decision.reason),
             summary=milestone_summary(
                 feature_name=self.watch.feature.name,
-                status=status,
-                decision=tier.decision,
+                milestone=milestone,
+                figures=figures,
                 cause=cause,
                 since=since,
             ),
             cause=cause,
             burn_rate=tier.decision.burn_rate,
+            figures=figures.document(),
         )
 
     # Components
@@ -211,6 +224,7 @@ class _Settlement:
         feature = self.watch.feature
         status = self.statuses.of(self.watch, OVERRUN_WINDOW)[milestone]
         observed = _find(status.components, name)
+        figures = component_figures(observed, overrun.decision)
         incident = incidents.open_incident(
             target=incidents.Target(
                 feature, self.watch.environment, component=Component.objects.get(feature=feature, name=name)
@@ -220,10 +234,11 @@ class _Settlement:
                 rule=overrun.name,
                 reason=str(overrun.decision.reason),
                 summary=component_summary(
-                    feature_name=feature.name, component=observed, decision=overrun.decision, since=self.now
+                    feature_name=feature.name, component=name, figures=figures, since=self.now
                 ),
                 cause=cause_of(observed),
                 burn_rate=None,
+                figures=figures.document(),
             ),
             evidence=[overrun.name],
             now=self.now,

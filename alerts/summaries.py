@@ -3,16 +3,17 @@ budget lasts, and the cause, in this order."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from budgets import formats
 from budgets.histogram import AtLeast
 from budgets.models import Milestone
 from budgets.status import ComponentStatus, FeatureStatus
 
 from .models import Incident, Notification
 from .rules import Decision, Reason
+from .wording import Figures, Story, allocated, burning, clock, count_of, outlook, p99_of_limit
 
 _ENDINGS = {
     "recovered": "Recovered",
@@ -25,54 +26,69 @@ _ENDINGS = {
 }
 
 
+def milestone_figures(status: FeatureStatus, decision: Decision) -> Figures:
+    """Of a milestone that burns."""
+    long = decision.evidence["long"]
+    budget, p99 = status.latency_budget, status.percentiles_ms.p99
+    left = status.error_budget.remaining_ratio if status.error_budget and budget else None
+    is_outage = decision.reason == Reason.OUTAGE
+    return Figures(
+        p99_ms=p99.ms if isinstance(p99, AtLeast) else p99,
+        is_p99_at_least=isinstance(p99, AtLeast),
+        limit_ms=float(budget.budget_ms) if budget else None,
+        window=long["window"],
+        burn_rate=decision.burn_rate,
+        bad=long["bad"] if is_outage else None,
+        judged=long["judged"] if is_outage else None,
+        remaining_ratio=left,
+        exhausted_in_s=(
+            left * budget.window_days * 86_400 / decision.burn_rate
+            if left and left > 0 and budget and decision.burn_rate
+            else None
+        ),
+    )
+
+
+def component_figures(component: ComponentStatus, decision: Decision) -> Figures:
+    """Of a component over its allocation."""
+    counts, p99 = decision.evidence, component.percentiles_ms.p99
+    return Figures(
+        p99_ms=p99.ms if isinstance(p99, AtLeast) else p99,
+        is_p99_at_least=isinstance(p99, AtLeast),
+        limit_ms=None if component.allocated_ms is None else float(component.allocated_ms),
+        window=counts["window"],
+        bad=counts["over"],
+        judged=counts["judged"],
+    )
+
+
 def milestone_summary(
-    *,
-    feature_name: str,
-    status: FeatureStatus,
-    decision: Decision,
-    cause: dict[str, Any] | None,
-    since: datetime,
+    *, feature_name: str, milestone: str, figures: Figures, cause: dict[str, Any] | None, since: datetime
 ) -> str:
     """Of a burning milestone.
 
     "Support chat, first token: p99 4.2 s of 3 s, burning 15.2× over 1 h since 02:51 UTC. 11 % of the error
     budget left, gone in 5 h. tools: p99 2.1 s of 800 ms allocated."
     """
-    long = decision.evidence["long"]
-    parts = [f"burning {formats.burn_rate(decision.burn_rate)} over {_window(long['window'])}"]
-    budget = status.latency_budget
-    p99 = status.percentiles_ms.p99
-    if budget is not None and p99 is not None:
-        parts.insert(
-            0, f"p99 {formats.duration(p99, near=budget.budget_ms)} of {formats.limit(budget.budget_ms)}"
-        )
-    if decision.reason == Reason.OUTAGE:
-        parts.insert(0, f"outage, {_of(long['bad'], long['judged'])} bad in {_window(long['window'])}")
-    what = f"{feature_name}, {_milestone(status.milestone)}: {', '.join(parts)} since {_clock(since)}."
-    sentences = [what, _outlook(status, decision.burn_rate)]
-    if cause is not None:
-        sentences.append(
-            f"{cause['component']}: p99 {formats.duration(cause['observed_ms'], near=cause['allocated_ms'])} "
-            f"of {formats.limit(cause['allocated_ms'])} allocated."
-        )
-    return _plain(" ".join(sentence for sentence in sentences if sentence))
+    counted = count_of(figures, "bad")
+    found = filter(None, [counted and f"outage, {counted}", p99_of_limit(figures), burning(figures)])
+    target = Milestone(milestone).label.lower()
+    sentences = [
+        f"{feature_name}, {target}: {', '.join(found)} since {clock(since)}.",
+        outlook(figures),
+        f"{cause['component']}: {allocated(cause)}." if cause else "",
+    ]
+    return " ".join(filter(None, sentences))
 
 
-def component_summary(
-    *, feature_name: str, component: ComponentStatus, decision: Decision, since: datetime
-) -> str:
+def component_summary(*, feature_name: str, component: str, figures: Figures, since: datetime) -> str:
     """Of a component over its allocation.
 
     "Support chat, tools: p99 2.1 s of 800 ms allocated, 41 of 63 over in 5 min since 02:51 UTC."
     """
-    counts = decision.evidence
-    allocated_ms = component.allocated_ms
-    p99 = formats.duration(component.percentiles_ms.p99, near=allocated_ms)
-    return _plain(
-        f"{feature_name}, {component.component}: p99 {p99} of {formats.limit(allocated_ms)} allocated, "
-        f"{_of(counts['over'], counts['judged'])} over in {_window(counts['window'])} "
-        f"since {_clock(since)}."
-    )
+    p99 = p99_of_limit(figures)
+    found = filter(None, [p99 and f"{p99} allocated", count_of(figures, "over")])
+    return f"{feature_name}, {component}: {', '.join(found)} since {clock(since)}."
 
 
 def cause_among(components: list[ComponentStatus]) -> dict[str, Any] | None:
@@ -113,49 +129,25 @@ def ending(incident: Incident) -> str:
     return _ENDINGS.get(incident.resolved_reason, "Resolved")
 
 
-def _outlook(status: FeatureStatus, burn_rate: float | None) -> str:
-    """How much of the error budget is left, and how long it lasts at this rate."""
-    left = status.error_budget.remaining_ratio if status.error_budget else None
-    if left is None or status.latency_budget is None:
-        return ""
-    if left <= 0:
-        return f"The error budget is exhausted, {formats.percent(-left)} over."
-    text = f"{formats.percent(left)} of the error budget left"
-    if burn_rate:
-        seconds = left * status.latency_budget.window_days * 86_400 / burn_rate
-        text += f", gone in {_roughly(seconds)}"
-    return f"{text}."
-
-
-def _roughly(seconds: float) -> str:
-    for name, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size or name == "min":
-            return f"{max(1, round(seconds / size))} {name}"
-    raise AssertionError("unreachable: minutes take everything")
-
-
-def _window(name: str) -> str:
-    """ "1h" as it reads in a sentence: "1 h"."""
-    amount, unit = int(name[:-1]), name[-1]
-    return f"{amount} {({'m': 'min', 'h': 'h', 'd': 'days'})[unit]}" if unit != "d" or amount > 1 else "1 day"
-
-
-def _clock(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%H:%M} UTC"
-
-
-def _of(part: int, whole: int) -> str:
-    return f"{formats.count(part)} of {formats.count(whole)}"
-
-
-def _milestone(milestone: str) -> str:
-    return Milestone(milestone).label.lower()
+def story(incident: Incident, event: str, *, note: str, now: datetime) -> Story:
+    """What people are told of a step that was just taken. Reads the incident's feature."""
+    opened = Story(
+        step="opened", feature_name=incident.feature.name, figures=Figures.read(incident.figures), note=note
+    )
+    lasted_s = (now - incident.opened_at).total_seconds()
+    if event == Notification.Event.ACKNOWLEDGED:
+        words = f"Acknowledged by {incident.acknowledged_by}"
+        return replace(opened, step="acknowledged", step_words=words, lasted_s=lasted_s)
+    if event == Notification.Event.RESOLVED:
+        return replace(
+            opened,
+            step="resolved",
+            step_words=ending(incident),
+            reason=incident.resolved_reason,
+            lasted_s=lasted_s,
+        )
+    return opened
 
 
 def _number(value: float) -> int | float:
     return int(value) if value == int(value) else value
-
-
-def _plain(text: str) -> str:
-    """Channels carry plain text, in which a no-break space only gets in the way of a search."""
-    return text.replace(formats.NBSP, " ")

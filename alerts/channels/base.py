@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from alerts.addresses import Network
 from alerts.channels.message import Message
-from alerts.outbound import Answer, DeliveryError
+from alerts.outbound import DEADLINE_S, Answer, DeliveryError
 
 # 410 is a receiver's own word that it is gone for good.
 PERMANENT_STATUSES = frozenset({410})
@@ -28,12 +28,21 @@ class ChannelKind(Protocol):
         *,
         now: datetime,
         allowed_networks: Sequence[Network],
+        deadline_s: float = DEADLINE_S,
     ) -> Answer:
         """The answer of a receiver that took the message; raises DeliveryError otherwise.
 
-        Takes at most alerts.outbound.DEADLINE_S and keeps nothing: a caller holds no transaction open
+        Takes at most `deadline_s` and keeps nothing: a caller holds no transaction open
         meanwhile. `now` is the instant of this try.
         """
+        ...
+
+    def secrets(self, config: Mapping[str, Any]) -> Sequence[str]:
+        """What of the config must not be shown to everybody in the team, also where an answer repeats it."""
+        ...
+
+    def without_secrets(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """What is kept of a channel that is deleted: enough to describe it."""
         ...
 
     def describe(self, config: Mapping[str, Any]) -> str:
@@ -47,6 +56,17 @@ class InvalidConfig(ValueError):
     def __init__(self, fields: Mapping[str, Sequence[str]]) -> None:
         super().__init__("; ".join(f"{name}: {' '.join(errors)}" for name, errors in fields.items()))
         self.fields = {name: list(errors) for name, errors in fields.items()}
+
+
+def masked(text: str, secrets: Sequence[str]) -> str:
+    """The text without the secrets.
+
+    >>> masked("Cannot POST /T0/s3cret for /T0", ["/T0/s3cret"])
+    'Cannot POST ••• for /T0'
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, "•••")
+    return text
 
 
 def require_success(

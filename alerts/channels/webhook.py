@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import secrets
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from secrets import token_bytes
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,7 +34,7 @@ SECRET_BYTES = range(24, 65)  # 192 to 512 bits, the specification's bounds
 
 def new_secret() -> str:
     """A fresh signing secret: whsec_ and 32 random bytes in base64."""
-    return SECRET_PREFIX + base64.b64encode(secrets.token_bytes(32)).decode("ascii")
+    return SECRET_PREFIX + base64.b64encode(token_bytes(32)).decode("ascii")
 
 
 def validate(
@@ -99,6 +99,29 @@ def send(
         resolve=resolve,
     )
     return require_success(answer, now=now)
+
+
+def secrets(config: Mapping[str, Any]) -> list[str]:
+    """The signing secret, and the path, which often carries a token.
+
+    >>> secrets({"url": "https://hooks.example.com/T0/token?key=1", "secret": "whsec_…"})
+    ['whsec_…', '/T0/token?key=1', '/T0/token', 'key=1']
+    """
+    parts = urlsplit(config["url"])
+    whole = parts.path + (f"?{parts.query}" if parts.query else "")
+    # A path of a letter or two is no secret and would blot out half of an answer.
+    found = [config.get("secret", ""), whole, parts.path, parts.query]
+    return [text for text in dict.fromkeys(found) if len(text) > 3]
+
+
+def without_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Scheme, host and port.
+
+    >>> without_secrets({"url": "https://hooks.example.com:8443/T0/token", "secret": "whsec_…"})
+    {'url': 'https://hooks.example.com:8443/'}
+    """
+    parts = urlsplit(config["url"])
+    return {"url": f"{parts.scheme}://{parts.netloc}/"}
 
 
 def describe(config: Mapping[str, Any]) -> str:

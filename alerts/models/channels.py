@@ -14,11 +14,21 @@ from budgets.models import Team
 from .incidents import Incident, Severity
 
 
+class ChannelQuerySet(models.QuerySet["Channel"]):
+    def kept(self) -> ChannelQuerySet:
+        """Those that were not deleted."""
+        return self.filter(deleted_at=None)
+
+
 class Channel(models.Model):
-    """A way to reach a team. Every kind is a module of alerts.channels."""
+    """A way to reach a team. Every kind is a module of alerts.channels.
+
+    One that was deleted stays as a row without its secrets, so that what it was sent can still be read.
+    """
 
     class Kind(models.TextChoices):
         WEBHOOK = "webhook", "Webhook"
+        EMAIL = "email", "Email"
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="channels")
     name = models.CharField(max_length=200)
@@ -27,15 +37,26 @@ class Channel(models.Model):
     min_severity = models.CharField(max_length=10, choices=Severity, default=Severity.TICKET)
     is_enabled = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ChannelQuerySet.as_manager()
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["team", "name"], name="channel_name_once_per_team"),
+            models.UniqueConstraint(
+                # The name of a deleted channel is free for another.
+                fields=["team", "name"],
+                condition=Q(deleted_at=None),
+                name="channel_name_once_per_team",
+            ),
+            models.CheckConstraint(
+                condition=Q(deleted_at=None) | Q(is_enabled=False), name="channel_deleted_is_not_enabled"
+            ),
             models.CheckConstraint(
                 condition=Q(min_severity__in=["ticket", "page"]), name="channel_severity_is_known"
             ),
             models.CheckConstraint(condition=~Q(name=""), name="channel_has_a_name"),
-            models.CheckConstraint(condition=Q(kind__in=["webhook"]), name="channel_kind_is_known"),
+            models.CheckConstraint(condition=Q(kind__in=["webhook", "email"]), name="channel_kind_is_known"),
         ]
 
     def __str__(self) -> str:
@@ -57,19 +78,23 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
 
 
 class Notification(models.Model):
-    """One message to one channel: written with the decision, sent by a worker, at least once."""
+    """One message to one channel: written with the decision, sent by a worker, at least once.
+
+    A test of the channel belongs to no incident and is sent by the request that asks for it, once.
+    """
 
     class Event(models.TextChoices):
         OPENED = "incident.opened", "Opened"
         ACKNOWLEDGED = "incident.acknowledged", "Acknowledged"
         RESOLVED = "incident.resolved", "Resolved"
+        TEST = "incident.test", "Test"
 
     class State(models.TextChoices):
         PENDING = "pending", "Waiting to be sent"
         DELIVERED = "delivered", "Delivered"
         UNDELIVERABLE = "undeliverable", "Given up"
 
-    incident = models.ForeignKey(Incident, models.CASCADE, related_name="notifications")
+    incident = models.ForeignKey(Incident, models.CASCADE, null=True, related_name="notifications")
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="notifications")
     event = models.CharField(max_length=30, choices=Event)
     severity = models.CharField(
@@ -77,7 +102,9 @@ class Notification(models.Model):
     )
     # The webhook-id: the same on every retry, so that a receiver can drop a copy.
     message_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    data = models.JSONField(help_text="The incident as it was when the message was written")
+    data = models.JSONField(
+        help_text="The incident as it was when the message was written, and its story as people are told it"
+    )
     state = models.CharField(max_length=15, choices=State, default=State.PENDING)
     created_at = models.DateTimeField()
     attempts_made = models.PositiveSmallIntegerField(default=0)
@@ -106,8 +133,20 @@ class Notification(models.Model):
                 name="notification_state_is_known",
             ),
             models.CheckConstraint(
-                condition=Q(event__in=["incident.opened", "incident.acknowledged", "incident.resolved"]),
+                condition=Q(
+                    event__in=[
+                        "incident.opened",
+                        "incident.acknowledged",
+                        "incident.resolved",
+                        "incident.test",
+                    ]
+                ),
                 name="notification_event_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(event="incident.test", incident=None)
+                | ~Q(event="incident.test") & Q(incident__isnull=False),
+                name="notification_without_incident_exactly_when_test",
             ),
             models.CheckConstraint(
                 condition=Q(severity__in=["ticket", "page"]), name="notification_severity_is_known"

@@ -53,6 +53,7 @@ class Incident(models.Model):
     summary = models.TextField()
     cause = models.JSONField(null=True, help_text='{"component", "allocated_ms", "observed_ms"}')
     burn_rate = models.FloatField(null=True, help_text="Of the long window of the tier that fired")
+    figures = models.JSONField(default=dict, help_text="The numbers behind the summary: wording.Figures")
     opened_at = models.DateTimeField()
     acknowledged_at = models.DateTimeField(null=True)
     acknowledged_by = models.CharField(max_length=300, blank=True, default="", help_text="A person or a key")

@@ -19,6 +19,7 @@ from alerts.backoff import GIVE_UP_AFTER, next_attempt_at
 from alerts.channels import KINDS, InvalidConfig, Message, webhook
 from alerts.channels.message import body
 from alerts.outbound import Answer, DeliveryError, ForbiddenAddress
+from alerts.wording import Story
 from tests.receivers import HANG, Reply, WebhookReceiver
 
 LOOPBACK = parse_networks(["127.0.0.1/32"])
@@ -49,6 +50,8 @@ def make_message(**overrides) -> Message:
             "type": "incident.opened",
             "timestamp": datetime(2026, 11, 21, 20, 0, 3, tzinfo=UTC),
             "incident": INCIDENT,
+            "story": Story("opened", "Support chat"),
+            "thread_id": "4b1c2f0e-8f3d-4a5b-9c6d-7e8f9a0b1c2d",
             **overrides,
         }
     )

@@ -1,0 +1,250 @@
+"""How an incident is put to people: a subject, and sentences in the order in which somebody asks.
+
+What, how bad against the limit, since when, how long the error budget lasts, the cause, the links. Programs
+read the document of the incident; a channel that people read puts the same facts into its own form. Names
+come from services and are hostile until they have passed `formats.name`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+
+from budgets import formats
+from budgets.histogram import AtLeast
+
+Step = Literal["opened", "acknowledged", "resolved"]
+
+MAX_SUBJECT_CHARACTERS: Final = 250
+# An incident that ended in silence did not recover, and no mark may look as if it had.
+SILENT: Final = "no_data_timeout"
+
+_MARKS: Final = {"opened": "✕", "acknowledged": "▲", "resolved": "✓"}
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The numbers that a rule fired at. `window` is what `burn_rate`, or `bad` of `judged`, was counted over.
+
+    `limit_ms` is the latency budget of a milestone or the allocation of a component. `is_p99_at_least`: the
+    p99 falls among timeouts, which took at least so long. `exhausted_in_s`: how long the error budget lasts
+    at this burn rate. What is not known is None.
+    """
+
+    p99_ms: float | None = None
+    is_p99_at_least: bool = False
+    limit_ms: float | None = None
+    window: str = ""
+    burn_rate: float | None = None
+    bad: int | None = None
+    judged: int | None = None
+    remaining_ratio: float | None = None
+    exhausted_in_s: float | None = None
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Figures:
+        """Of what `document` gave. A field of another version of the product is left aside."""
+        known = {each.name for each in fields(cls)}
+        return cls(**{name: value for name, value in document.items() if name in known})
+
+    def document(self) -> dict[str, Any]:
+        """As JSON keeps it: only what is known."""
+        return {name: value for name, value in asdict(self).items() if value not in (None, "", False)}
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What people are told of a step beside the incident's document, which is for programs.
+
+    `step_words` says how it came about ("Acknowledged by kim@example.com"), `reason` is the name of a
+    resolution, `note` what the person wrote. `tested_by` is set for the test of a channel: nothing of it is true.
+    """
+
+    step: Step
+    feature_name: str
+    step_words: str = ""
+    reason: str = ""
+    note: str = ""
+    lasted_s: float | None = None
+    figures: Figures = field(default_factory=Figures)
+    tested_by: str = ""
+
+    @classmethod
+    def read(cls, document: Mapping[str, Any]) -> Story:
+        known = {each.name for each in fields(cls)}
+        values = {name: value for name, value in document.items() if name in known}
+        return cls(**{**values, "figures": Figures.read(values.get("figures", {}))})
+
+    def document(self) -> dict[str, Any]:
+        return {**asdict(self), "figures": self.figures.document()}
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """Plain text: `subject` is one line, `lead` a sentence, `sentences` what follows in the order it is read."""
+
+    subject: str
+    lead: str
+    sentences: tuple[str, ...]
+    links: tuple[tuple[str, str], ...]
+    """Text and address."""
+
+
+def letter(incident: Mapping[str, Any], story: Story) -> Letter:
+    """The message about one step of an incident, given as the document that programs get."""
+    figures, subject = story.figures, _about(incident, story)
+    mark = "–" if story.reason == SILENT else _MARKS[story.step]
+    measured = _measured(figures, is_component=bool(incident["component"]))
+    if story.step == "opened":
+        lead = f"{mark} {subject}{': ' if measured else ''}{measured}"
+        title = lead
+        sentences = [
+            how_bad(figures),
+            f"Since {_instant(incident['opened_at'])}.",
+            outlook(figures),
+            _cause(incident),
+            f"It is a {incident['severity']}, by the rule {_name(incident['rule']).replace('_', ' ')}.",
+        ]
+    else:
+        lead = f"{mark} {_name(story.step_words)}: {subject}"
+        title = f"{mark} {story.step.capitalize() if story.reason != SILENT else 'Silent'}: {subject}"
+        lasted = ""
+        if story.lasted_s is not None:
+            duration = _plain(formats.lasting(story.lasted_s))
+            lasted = f" and lasted {duration}" if story.step == "resolved" else f", {duration} before"
+        sentences = [
+            f"Note: {_name(story.note)}" if story.note else "",
+            f"It opened on {_instant(incident['opened_at'])}{lasted}.",
+            f"When it opened: {measured}." if measured else "",
+            _cause(incident),
+        ]
+    if story.tested_by:
+        title, lead = f"Test: {title}", f"Test: {lead}"
+        sentences.insert(
+            0,
+            f"A test of this channel by {_name(story.tested_by)}. Nothing is wrong: the figures are made up.",
+        )
+    links = [("See this channel" if story.tested_by else "Open the incident", incident["url"])]
+    if incident["runbook_url"]:
+        links.append(("Runbook", incident["runbook_url"]))
+    return Letter(
+        subject=_cut(title), lead=f"{lead}.", sentences=tuple(filter(None, sentences)), links=tuple(links)
+    )
+
+
+# Clauses, without a full stop, and sentences
+
+
+def p99_of_limit(figures: Figures) -> str:
+    """ "p99 4.20 s of 3 s"; nothing where either is not known."""
+    if figures.p99_ms is None or figures.limit_ms is None:
+        return ""
+    p99 = AtLeast(figures.p99_ms) if figures.is_p99_at_least else figures.p99_ms
+    return _plain(f"p99 {formats.duration(p99, near=figures.limit_ms)} of {formats.limit(figures.limit_ms)}")
+
+
+def count_of(figures: Figures, word: str) -> str:
+    """ "41 of 63 over in 5 min"; nothing where it was not counted."""
+    if figures.bad is None or figures.judged is None:
+        return ""
+    return (
+        f"{formats.count(figures.bad)} of {formats.count(figures.judged)} {word} in {_window(figures.window)}"
+    )
+
+
+def burning(figures: Figures) -> str:
+    """ "burning 15.2× over 1 h"; nothing for a rule that looks at no burn rate."""
+    if figures.burn_rate is None or not figures.window:
+        return ""
+    return f"burning {formats.burn_rate(figures.burn_rate)} over {_window(figures.window)}"
+
+
+def how_bad(figures: Figures) -> str:
+    """ "Burning 15.2× over 1 h, where 1× would just last."."""
+    clause = burning(figures)
+    return f"{clause.capitalize()}, where 1× spends exactly the error budget." if clause else ""
+
+
+def outlook(figures: Figures) -> str:
+    """How much of the error budget is left, and how long it lasts: "11 % of the error budget left, gone in 5 h."."""
+    left = figures.remaining_ratio
+    if left is None:
+        return ""
+    if left <= 0:
+        return _plain(f"The error budget is exhausted, {formats.percent(-left)} over.")
+    gone = "" if figures.exhausted_in_s is None else f", gone in {_roughly(figures.exhausted_in_s)}"
+    return _plain(f"{formats.percent(left)} of the error budget left{gone}.")
+
+
+def allocated(cause: Mapping[str, Any]) -> str:
+    """ "p99 2.10 s of 800 ms allocated", of a component that takes longer than that."""
+    observed = formats.duration(cause["observed_ms"], near=cause["allocated_ms"])
+    return _plain(f"p99 {observed} of {formats.limit(cause['allocated_ms'])} allocated")
+
+
+def clock(at: datetime) -> str:
+    """The time of day with its zone: "02:51 UTC"."""
+    return f"{at.astimezone(UTC):%H:%M} UTC"
+
+
+# Parts
+
+
+def _about(incident: Mapping[str, Any], story: Story) -> str:
+    """ "Support chat, first token"; an environment is named unless it is production."""
+    target = incident["component"] or str(incident["milestone"]).replace("_", " ")
+    environment = incident["environment"]
+    where = "" if environment == "production" else f" ({_name(environment)})"
+    return f"{_name(story.feature_name)}{where}, {_name(target)}"
+
+
+def _measured(figures: Figures, *, is_component: bool) -> str:
+    p99 = p99_of_limit(figures)
+    counted = count_of(figures, "over" if is_component else "bad")
+    if is_component:
+        return ", ".join(filter(None, [p99 and f"{p99} allocated", counted]))
+    return ", ".join(filter(None, [counted and f"outage, {counted}", p99]))
+
+
+def _cause(incident: Mapping[str, Any]) -> str:
+    cause = incident["cause"]
+    # An incident of a component has said so already.
+    if not cause or incident["component"]:
+        return ""
+    excess_ms = float(cause["observed_ms"]) - float(cause["allocated_ms"])
+    return _plain(
+        f"Cause: {_name(cause['component'])}, {allocated(cause)}, {formats.duration(excess_ms)} over."
+    )
+
+
+def _roughly(seconds: float) -> str:
+    for name, size in (("days", 86_400), ("h", 3_600)):
+        if seconds >= 2 * size:
+            return f"{round(seconds / size)} {name}"
+    return f"{max(1, round(seconds / 60))} min"
+
+
+def _window(name: str) -> str:
+    """ "1h" as it reads in a sentence: "1 h"."""
+    amount, unit = int(name[:-1]), name[-1]
+    return f"{amount} {({'m': 'min', 'h': 'h', 'd': 'days'})[unit]}" if unit != "d" or amount > 1 else "1 day"
+
+
+def _instant(text: str) -> str:
+    return formats.instant(datetime.fromisoformat(text).astimezone(UTC))
+
+
+def _name(text: str) -> str:
+    """One line, in which nothing turns what stands around it."""
+    return " ".join(formats.name(text).split())
+
+
+def _plain(text: str) -> str:
+    """Channels carry plain text, in which a no-break space only gets in the way of a search."""
+    return text.replace(formats.NBSP, " ")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_SUBJECT_CHARACTERS else f"{text[: MAX_SUBJECT_CHARACTERS - 1]}…"
