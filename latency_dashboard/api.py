@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
-from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
@@ -15,9 +14,9 @@ from alerts.api import router as alerts_router
 from budgets.api.features import router as features_router
 from budgets.api.measurements import router as measurements_router
 from budgets.errors import Refusal, error_document
+from latency_dashboard.outages import RETRY_AFTER_S, is_outage
 
 log = logging.getLogger(__name__)
-RETRY_AFTER_S = "5"
 
 api = NinjaAPI(
     title="Latency Dashboard", version="1", docs_url=None, openapi_url=None, urls_namespace="api-1"
@@ -85,18 +84,14 @@ def _not_found(request: HttpRequest, error: Http404) -> HttpResponse:
     )
 
 
-@api.exception_handler(OperationalError)
-@api.exception_handler(InterfaceError)
-def _unavailable(request: HttpRequest, error: Exception) -> HttpResponse:
-    log.error("PostgreSQL is not available: %s", error)
-    message = "The database is not available. Nothing was stored; try again."
-    response = _answer(request, error_document("database_unavailable", message), 503)
-    response["Retry-After"] = RETRY_AFTER_S
-    return response
-
-
 @api.exception_handler(Exception)
 def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
+    if is_outage(error):
+        log.error("PostgreSQL is not available: %s", error)
+        message = "The database is not available. Nothing was stored; try again."
+        response = _answer(request, error_document("database_unavailable", message), 503)
+        response["Retry-After"] = RETRY_AFTER_S
+        return response
     log.exception("Unexpected error at %s", request.path, exc_info=error)
     return _answer(
         request, error_document("internal_error", "Something went wrong on our side. It was logged."), 500
