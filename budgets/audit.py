@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from . import request_ids
 from .models import AuditEntry, Team
 
 
@@ -33,6 +34,7 @@ def record(
         before=before,
         after=after,
         at=now,
+        request_id=request_ids.of_this_request(),
     )
 
 

@@ -12,6 +12,8 @@ from celery import current_app
 from django.conf import settings
 from redis import Redis
 
+from . import request_ids
+
 log = logging.getLogger(__name__)
 
 _RUNG = "latency_dashboard:roll_up_rung"
@@ -64,13 +66,17 @@ def heard() -> None:
 
 
 def send(task: str, *args: object) -> None:
-    """Sends a task by name. Never raises, and never waits long: should it be lost, a sweep does the same later."""
+    """Sends a task by name, and with it for which requests. Never raises, and never waits long.
+
+    Should it be lost, a sweep does the same later.
+    """
     if _is_silent():
         return
     try:
         # This gives up after half a second; a publish to a Redis that hangs would wait for as long as it does.
         _redis(str(settings.CACHES["default"]["LOCATION"])).ping()
-        current_app.send_task(task, args=args, retry=False, expires=30)
+        headers = {"request_ids": list(request_ids.current())}
+        current_app.send_task(task, args=args, headers=headers, retry=False, expires=30)
     except Exception as error:
         _be_silent(error)
 

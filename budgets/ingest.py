@@ -15,7 +15,7 @@ import numpy as np
 from django.conf import settings
 from django.db import connection, transaction
 
-from . import columns, series
+from . import columns, request_ids, series
 from .columns import Nullable
 from .errors import Refusal, error_document
 from .items import Reason
@@ -136,8 +136,8 @@ def _store(
     batch_id = columns.insert_with_rows(
         """
         INSERT INTO budgets_batch (team_id, key_id, state, received_at, measurement_count,
-                                   ended_from, ended_to, idempotency_key, payload_digest, answer)
-        VALUES (%s, %s, 'pending', %s, %s, to_timestamp(%s / 1e6), to_timestamp(%s / 1e6), %s, %s, %s)
+                                   ended_from, ended_to, idempotency_key, payload_digest, answer, request_id)
+        VALUES (%s, %s, 'pending', %s, %s, to_timestamp(%s / 1e6), to_timestamp(%s / 1e6), %s, %s, %s, %s)
         RETURNING id
         """,
         [
@@ -150,6 +150,7 @@ def _store(
             idempotency_key,
             digest,
             msgspec.json.encode(document).decode() if idempotency_key is not None else None,
+            request_ids.of_this_request(),
         ],
         several,
     )

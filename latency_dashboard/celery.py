@@ -1,12 +1,17 @@
 """The Celery application and, on one screen, everything that runs by the clock."""
 
 import os
+from contextvars import Token
+from typing import Any
 
 from celery import Celery, signals
 from django.db import close_old_connections
 from kombu.transport.redis import Channel
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "latency_dashboard.settings")
+
+from budgets import request_ids
+from latency_dashboard import heartbeat
 
 app = Celery("latency_dashboard")
 app.config_from_object("django.conf:settings", namespace="CELERY")
@@ -30,6 +35,9 @@ def _every(seconds: float, task: str) -> dict[str, object]:
     return {"task": task, "schedule": seconds, "options": {"expires": seconds}}
 
 
+assert app.steps is not None
+app.steps["consumer"].add(heartbeat.Heartbeat)
+
 # Each is short and idempotent and finds its work in PostgreSQL: a lost tick or a second beat changes nothing.
 app.conf.beat_schedule = {
     "roll up pending batches that no hint announced": _every(2, "budgets.tasks.roll_up"),
@@ -43,6 +51,25 @@ app.conf.beat_schedule = {
 
 
 @signals.task_prerun.connect
+@signals.setup_logging.connect
+def _keep_logging(**kwargs: object) -> None:
+    """Django has set logging up already, by settings. That somebody answers keeps Celery from doing so anew."""
+
+
+@signals.task_prerun.connect
+def _note_requests(task: Any, **kwargs: object) -> None:
+    """What a task logs and sends says for which requests: those that whoever sent it worked for."""
+    ids = (task.request.headers or {}).get("request_ids") or ()
+    task.request.request_ids_token = request_ids.enter(tuple(ids))
+
+
+@signals.task_postrun.connect
+def _forget_requests(task: Any, **kwargs: object) -> None:
+    token: Token[tuple[str, ...]] | None = getattr(task.request, "request_ids_token", None)
+    if token is not None:
+        request_ids.leave(token)
+
+
 def _drop_dead_connections(**kwargs: object) -> None:
     """As Django does before each request. A task that opens no transaction would go on with a dead connection
     after PostgreSQL was restarted, and so would the next one in the same process or thread."""

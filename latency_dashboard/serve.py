@@ -13,6 +13,7 @@ import hashlib
 import http.client
 import os
 import re
+import shutil
 import socket
 import sys
 import time
@@ -49,7 +50,8 @@ def main() -> int:
     """The command; its exit code is 0 where it was asked to stop and 1 where it could not go on."""
     options = _options()
     # The demo's retention counts for its workers; settings of the person at the keyboard come first.
-    environment = ({**_DEMO_ENVIRONMENT} if options.demo else {}) | os.environ
+    # A person reads these logs, whoever's the database is.
+    environment = {"LOG_FORMAT": "text"} | (_DEMO_ENVIRONMENT if options.demo else {}) | os.environ
     console = _Console()
     try:
         with Supervisor(say=console.say, ends_with_parent=options.ends_with_parent) as supervisor:
@@ -165,6 +167,8 @@ class _Server:
             programs.append(self._command("collectstatic", "--no-input", "--clear"))
         self._run(*programs)
         key_file.write_text(key)
+        # What an earlier run has counted: its process ids will be somebody else's.
+        shutil.rmtree(settings.METRICS_DIR, ignore_errors=True)
         self._console.step("database is up to date" + ("" if is_collected else ", static files collected"))
 
     def _wait_for_pages(self) -> None:

@@ -31,6 +31,9 @@ _secrets = embedded.secrets(DATA_DIR) if EMBEDDED_POSTGRES else {}
 SECRET_KEY = env.str("SECRET_KEY", default=_secrets.get("SECRET_KEY", environ.Env.NOTSET))
 # The pepper of ingest keys is apart from SECRET_KEY, so that either can be rotated without the other.
 KEY_PEPPER = env.str("KEY_PEPPER", default=_secrets.get("KEY_PEPPER", environ.Env.NOTSET))
+# Former ones, while they are being rotated out: sessions and keys made under them go on.
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
+KEY_PEPPER_FALLBACKS = env.list("KEY_PEPPER_FALLBACKS", default=[])
 
 # -- HTTP ---------------------------------------------------------------------------------------
 DEBUG = env.bool("DEBUG", default=False)
@@ -50,7 +53,8 @@ SESSION_COOKIE_NAME = "__Host-session" if _is_https else "session"
 CSRF_COOKIE_NAME = "__Host-csrftoken" if _is_https else "csrftoken"
 SECURE_HSTS_SECONDS = 31_536_000 if _is_https else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = _is_https
-SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$"]
+# Probes and Prometheus ask from within, by plain HTTP.
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^readyz$", r"^metrics$"]
 # Behind a proxy that ends TLS and sets this header itself; unset means that the header is not trusted.
 if env.bool("TRUST_X_FORWARDED_PROTO", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
@@ -92,6 +96,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "latency_dashboard.request_log.RequestLog",
     "latency_dashboard.api_errors.ApiErrorShape",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -264,13 +269,46 @@ CELERY_DB_REUSE_MAX = 1000
 CELERY_TASK_DEFAULT_QUEUE = "maintain"
 CELERY_TIMEZONE = "UTC"
 
+# Where a worker or beat shows that it is alive; unset: nowhere (latency_dashboard/heartbeat.py).
+HEARTBEAT_FILE = env.str("HEARTBEAT_FILE", default="")
+CELERY_BEAT_SCHEDULER = "latency_dashboard.heartbeat:BeatingScheduler"
+
+# -- Metrics ------------------------------------------------------------------------------------
+# Prometheus shows it as a bearer token; unset: there is no /metrics.
+METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+# Where the web processes of a machine keep what they count, so that one of them can tell for all.
+METRICS_DIR = env.str("PROMETHEUS_MULTIPROC_DIR", default=str(DATA_DIR / "metrics"))
+
 # -- Logs ---------------------------------------------------------------------------------------
-LOG_LEVEL = env.str("LOG_LEVEL", default="INFO")
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+# For machines where the database is somebody else's, for people at a terminal.
+LOG_FORMAT = env.str("LOG_FORMAT", default="text" if EMBEDDED_POSTGRES else "json")
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s %(message)s"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"requests": {"()": "latency_dashboard.logs.NoteRequests"}},
+    "formatters": {
+        "json": {"()": "latency_dashboard.logs.JsonLines"},
+        "text": {"()": "latency_dashboard.logs.PlainLines"},
+    },
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": LOG_FORMAT if LOG_FORMAT in ("json", "text") else "text",  # a check tells
+            "filters": ["requests"],
+        }
+    },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {"httpcore": {"level": "WARNING"}},
+    "loggers": {
+        # Django's own handlers would write each line a second time, in another format.
+        "django": {"handlers": [], "level": "INFO", "propagate": True},
+        "django.server": {"handlers": [], "propagate": True},
+        "django.request": {"level": "ERROR"},  # what was refused stands in the line of the request
+        "httpcore": {"level": "WARNING"},
+        "axes": {"level": "WARNING"},  # failures and locks, not every login with the path it came from
+        # A line for every task that comes and goes, twenty times a second.
+        "celery.app.trace": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.beat": {"level": "WARNING"},
+    },
 }

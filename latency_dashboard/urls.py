@@ -5,10 +5,12 @@ from django.urls import include, path
 
 from .api import api
 from .health import healthz, readyz
+from .metrics import metrics
 
 urlpatterns = [
     path("healthz", healthz, name="healthz"),
     path("readyz", readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
     path("api/v1/", api.urls),
     path("admin/", admin.site.urls),
     path("", include("budgets.urls")),

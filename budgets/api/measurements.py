@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Router
 
-from budgets import doorbell, ingest
+from budgets import doorbell, ingest, meters
 from budgets.errors import Refusal
 
 from .auth import BearerKey
@@ -25,7 +25,11 @@ def post_measurements(request: HttpRequest) -> HttpResponse:
         idempotency_key=request.headers.get("Idempotency-Key"),
         now=timezone.now(),
     )
-    if answer.batch_id is not None:
+    is_stored = answer.batch_id is not None
+    meters.count_answer(
+        answer.document, body_bytes=len(body), is_stored=is_stored, is_replay=answer.is_replay
+    )
+    if is_stored:
         doorbell.ring_soon()
     response = HttpResponse(
         ingest.encode(answer.document), status=answer.status, content_type="application/json"

@@ -75,6 +75,13 @@ class Batch(models.Model):
     idempotency_key = models.CharField(max_length=255, null=True)
     payload_digest = models.BinaryField(max_length=32, null=True, help_text="SHA-256 of the inflated body")
     answer = models.JSONField(
+    request_id = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Id of the request that it came with",
+    )
         null=True, help_text="What was answered, for a replay under the idempotency key"
     )
 

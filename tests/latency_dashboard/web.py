@@ -17,7 +17,7 @@ from tests.children import PROJECT, eventually
 
 
 @contextlib.contextmanager
-def web_server() -> Iterator[int]:
+def web_server(*, workers: int = 1, **environment: str) -> Iterator[int]:
     """Gives the port on 127.0.0.1 at which the pages and the API answer until the end of the block.
 
     The test must use `transactional_db`: what it has not committed, the server does not see.
@@ -25,12 +25,12 @@ def web_server() -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    arguments = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    arguments = ["--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port), "--workers", str(workers)]
     arguments += ["--blocking-threads", "4", "--no-ws", "--log-level", "error"]
     process = subprocess.Popen(
         [sys.executable, "-m", "granian", *arguments, "latency_dashboard.wsgi:application"],
         cwd=PROJECT,
-        env=os.environ | {"DATABASE_URL": _database_url()},
+        env=os.environ | {"DATABASE_URL": database_url()} | environment,
     )
     with process:
         try:
@@ -52,7 +52,7 @@ def _answers(port: int) -> bool:
         client.close()
 
 
-def _database_url() -> str:
+def database_url() -> str:
     """The address of the test's database, which may be a folder with a socket."""
     parameters = connection.settings_dict
     options = {name: parameters[name.upper()] for name in ("host", "port", "user", "password")}
