@@ -20,7 +20,6 @@ from .burn_rates import (
     component_state,
     error_budget,
     milestone_state,
-    objective_window,
     tiers_for,
     window_bounds,
 )
@@ -39,7 +38,7 @@ STEPS = {60: timedelta(minutes=1), 3600: timedelta(hours=1), 86400: timedelta(da
 
 @dataclass(frozen=True, slots=True)
 class BurnRate:
-    """`burn_rate` is None where nothing was judged."""
+    """`burn_rate` is None where nothing was judged. A window of which the minutes are gone has none."""
 
     window: str
     start: datetime
@@ -112,15 +111,24 @@ def get_feature_status(
     environment: str = "production",
     release: str | None = None,
     now: datetime,
+    at: datetime | None = None,
     window: str | None = None,
 ) -> FeatureStatus:
-    """The status of one milestone as of `now`.
+    """The status of one milestone as of `at` (default: now).
 
-    Raises Refusal("invalid_window") for a window that is not one of WINDOWS.
+    Long ago minutes are no longer kept, and longer ago hours: windows then begin and end on the hour, or on the
+    day, and burn rates over windows that are shorter are left out. Raises Refusal("invalid_window") for a window
+    that is not one of WINDOWS, and Refusal("window_not_kept") for one that is shorter.
     """
     check_window(window)
     found = _statuses(
-        [feature], environment=environment, release=release, now=now, window=window, only=milestone
+        [feature],
+        environment=environment,
+        release=release,
+        at=at or now,
+        now=now,
+        window=window,
+        only=milestone,
     )
     return found[feature.pk][milestone]
 
@@ -130,7 +138,9 @@ def get_overview(
 ) -> dict[int, dict[str, FeatureStatus]]:
     """Feature id -> milestone -> status, for milestones that are declared or measured; the number of queries
     does not grow with the number of features."""
-    return _statuses(list(features), environment=environment, release=None, now=now, window=window, only=None)
+    return _statuses(
+        list(features), environment=environment, release=None, at=now, now=now, window=window, only=None
+    )
 
 
 def get_timeseries(
@@ -205,23 +215,27 @@ def _statuses(
     *,
     environment: str,
     release: str | None,
+    at: datetime,
     now: datetime,
     window: str | None,
     only: str | None,
 ) -> dict[int, dict[str, FeatureStatus]]:
     """The statuses of many features in a constant number of statements."""
-    budgets = budgets_in_force([feature.pk for feature in features], now)
+    budgets = budgets_in_force([feature.pk for feature in features], at)
     groups, group_of_series = _targets(features, environment, release)
-    names = list(BURN_RATE_WINDOWS)
-    burning = [Range(*window_bounds(now, length)) for length in BURN_RATE_WINDOWS.values()]
+    burning = {
+        name: Range(*bounds)
+        for name, length in BURN_RATE_WINDOWS.items()
+        if (bounds := _kept_bounds(at, length, now)) is not None
+    }
     # Objectives have windows of 7, 28 or 30 days: each that occurs is read for all, which costs nothing extra,
     # because ranges share what they have in common.
     days = sorted({budget.window_days for budget in budgets.values()} | {DEFAULT_WINDOW_DAYS})
-    objectives = {n: Range(*objective_window(now, n), with_histogram=window is None) for n in days}
-    chosen = Range(*_shown_bounds(now, WINDOWS[window]), with_histogram=True) if window else None
-    ranges = [*burning, *objectives.values(), *([chosen] if chosen else [])]
+    objectives = {n: Range(*_objective_bounds(at, n, now), with_histogram=window is None) for n in days}
+    chosen = Range(*_shown_bounds(at, window, now), with_histogram=True) if window else None
+    ranges = [*burning.values(), *objectives.values(), *([chosen] if chosen else [])]
     totals = read_ranges(group_of_series, ranges)
-    by_window = dict(zip(names, totals, strict=False))
+    by_window = dict(zip(burning, totals, strict=False))
     by_days = dict(zip(objectives, totals[len(burning) :], strict=False))
 
     components: dict[int, list[tuple[str, int]]] = defaultdict(list)
@@ -247,7 +261,7 @@ def _statuses(
                 feature=feature.slug,
                 milestone=milestone,
                 environment=environment,
-                as_of=now,
+                as_of=at,
                 state=_milestone_state(budget, counts, spent, rates),
                 latency_budget=budget,
                 window_start=objective.start,
@@ -265,12 +279,34 @@ def _statuses(
     return statuses
 
 
-def _shown_bounds(now: datetime, length: timedelta) -> WindowBounds:
-    """The bounds of a window, begun on the hour where its first minutes are no longer kept one by one."""
-    start, end = window_bounds(now, length)
-    if length > timedelta(days=settings.MINUTE_RETENTION_DAYS):
-        start = start.replace(minute=0)
-    return WindowBounds(start, end)
+def _kept_bounds(at: datetime, length: timedelta, now: datetime) -> WindowBounds | None:
+    """The window of `length` up to the end of the minute containing `at`, by what is kept of it.
+
+    Each bound is moved back to an hour or a day where nothing finer is kept around it. None where that would be
+    longer than the window: no rollups tell what happened in it.
+    """
+    end = window_bounds(at, length).end
+    end = _floored(end, _finest_kept(end, now))
+    step = _finest_kept(end - length, now)
+    return WindowBounds(_floored(end - length, step), end) if step <= length else None
+
+
+def _objective_bounds(at: datetime, days: int, now: datetime) -> WindowBounds:
+    bounds = _kept_bounds(at, timedelta(days=days), now)
+    assert bounds is not None
+    return WindowBounds(_floored(bounds.start, timedelta(hours=1)), bounds.end)
+
+
+def _shown_bounds(at: datetime, window: str, now: datetime) -> WindowBounds:
+    bounds = _kept_bounds(at, WINDOWS[window], now)
+    if bounds is None:
+        raise Refusal(
+            "window_not_kept",
+            f"No rollups are kept that are fine enough for a window of {window} up to {at.isoformat()}. "
+            "Ask for a longer window or a later instant.",
+            fields={"window": ["Ask for a longer window or a later instant."]},
+        )
+    return bounds
 
 
 _Groups = dict[tuple[int, str, str], int]
@@ -304,10 +340,14 @@ def _targets(
 
 
 def _burn_rates(
-    budget: BudgetInForce, group: int | None, by_window: dict[str, dict[int, Totals]], bounds: list[Range]
+    budget: BudgetInForce,
+    group: int | None,
+    by_window: dict[str, dict[int, Totals]],
+    bounds: dict[str, Range],
 ) -> list[BurnRate]:
     rates = []
-    for (name, totals), one in zip(by_window.items(), bounds, strict=False):
+    for name, one in bounds.items():
+        totals = by_window[name]
         counts = totals.get(group, NOTHING).counts if group is not None else Counts()
         rates.append(
             BurnRate(
@@ -330,7 +370,7 @@ def _milestone_state(
         return State.OK if counts.total else State.NO_DATA
     rate_of = {rate.window: rate.burn_rate or 0.0 for rate in rates}
     is_firing = any(
-        rate_of[tier.long] > tier.factor and rate_of[tier.short] > tier.factor
+        min(rate_of.get(tier.long, 0.0), rate_of.get(tier.short, 0.0)) > tier.factor
         for tier in tiers_for(budget.objective, budget.window_days)
     )
     return milestone_state(spent.remaining_ratio, is_firing)
@@ -424,12 +464,20 @@ def _is_kept(step: int, start: datetime, now: datetime) -> bool:
     return step not in kept_days or start >= now - timedelta(days=kept_days[step])
 
 
+def _finest_kept(at: datetime, now: datetime) -> timedelta:
+    """The shortest step of which rollups are kept around an instant."""
+    return next(length for seconds, length in STEPS.items() if _is_kept(seconds, at, now))
+
+
+def _floored(at: datetime, step: timedelta) -> datetime:
+    """The start of the whole step, counted from 1970, that holds an instant."""
+    seconds = int(step.total_seconds())
+    return datetime.fromtimestamp(int(at.timestamp()) // seconds * seconds, tz=UTC)
+
+
 def _aligned_outwards(start: datetime, end: datetime, step: timedelta) -> tuple[datetime, datetime]:
     """The bounds of whole steps, counted from 1970, that hold [start, end)."""
-    seconds = int(step.total_seconds())
-    first, last = (
-        datetime.fromtimestamp(int(at.timestamp()) // seconds * seconds, tz=UTC) for at in (start, end)
-    )
+    first, last = _floored(start, step), _floored(end, step)
     return first, last if last == end else last + step
 
 

@@ -12,6 +12,8 @@ import time_machine
 from budgets import rollups
 from budgets.features import declare_feature
 from budgets.models import Feature
+from budgets.partitions import drop_expired, existing_days
+from budgets.retention import drop_expired_rows
 from tests.api import Api, error_code
 from tests.factories import NOW, feature_document, make_feature, measure, measurement
 
@@ -547,3 +549,72 @@ def test_a_retired_milestone_is_judged_no_more(api: Api, feature: Feature) -> No
     document = status(api, at="2026-11-21T20:02:30Z", milestone="first_token")
     assert (document["latency_budget"], document["burn_rates"], document["state"]) == (None, None, "ok")
     assert (document["total"], document["judged"]) == (2, 1)
+
+
+# -- what is no longer kept -------------------------------------------------------------------------
+
+LATER = NOW + timedelta(days=15)
+"""Minutes of NOW are gone by then, and hours are not."""
+
+
+@pytest.fixture
+def two_weeks_later(api: Api, feature: Feature) -> Iterator[None]:
+    """Two minutes were measured, one over and one not; since then all went by its retention."""
+    add(feature, 9000, at=NOW.replace(hour=19, minute=58))
+    add(feature, 1, 1, 1, at=NOW.replace(minute=0, second=10))
+    rollups.compact(now=LATER)
+    drop_expired(LATER)
+    assert NOW.date() not in existing_days("budgets_rollup_minute")
+    with time_machine.travel(LATER, tick=False):
+        yield
+
+
+@pytest.mark.usefixtures("two_weeks_later")
+def test_burn_rates_over_minutes_that_are_gone_are_left_out_and_the_others_end_on_the_hour(api: Api) -> None:
+    document = status(api, at=NOW.isoformat())
+    assert document["as_of"] == "2026-11-21T20:00:30Z"
+    assert document["window"] == {"from": "2026-10-24T20:00:00Z", "to": "2026-11-21T20:00:00Z"}
+    assert (document["total"], document["bad"]) == (1, 1)
+    assert burn_rates(document) == {
+        name: (1, 1, pytest.approx(100.0)) for name in ("1h", "2h", "6h", "1d", "3d")
+    }
+    assert document["burn_rates"][0] == {
+        "window": "1h",
+        "from": "2026-11-21T19:00:00Z",
+        "to": "2026-11-21T20:00:00Z",
+        "total": 1,
+        "bad": 1,
+        "burn_rate": pytest.approx(100.0),
+    }
+    # By the end of the next hour all of it is there.
+    assert status(api, at="2026-11-21T20:59:59Z")["total"] == 4
+
+
+@pytest.mark.usefixtures("two_weeks_later")
+def test_a_window_of_which_the_minutes_are_gone_is_refused(api: Api) -> None:
+    response = api.get("features/chat/status", at=NOW.isoformat(), window="30m")
+    assert (response.status_code, error_code(response)) == (400, "window_not_kept")
+    document = status(api, at=NOW.isoformat(), window="1h")
+    assert document["range"] == {"from": "2026-11-21T19:00:00Z", "to": "2026-11-21T20:00:00Z"}
+    assert document["percentiles_ms"]["p50"] == pytest.approx(9000, rel=0.011)
+
+
+@pytest.mark.usefixtures("two_weeks_later")
+def test_a_window_that_reaches_back_to_where_minutes_are_gone_begins_on_the_hour(api: Api) -> None:
+    at = LATER - timedelta(days=13)
+    found = {one["window"]: (one["from"], one["to"]) for one in status(api, at=at.isoformat())["burn_rates"]}
+    assert found["3d"] == ("2026-11-20T20:00:00Z", "2026-11-23T20:01:00Z")
+    assert found["1d"] == ("2026-11-22T20:01:00Z", "2026-11-23T20:01:00Z")
+
+
+def test_where_hours_are_gone_windows_are_of_whole_days(api: Api, feature: Feature) -> None:
+    add(feature, 9000, 1)
+    much_later = NOW + timedelta(days=500)
+    rollups.compact(now=much_later)
+    drop_expired_rows(now=much_later)
+    drop_expired(much_later)
+    with time_machine.travel(much_later, tick=False):
+        document = status(api, at="2026-11-22T00:30:00Z")
+    assert document["window"] == {"from": "2026-10-25T00:00:00Z", "to": "2026-11-22T00:00:00Z"}
+    assert (document["total"], document["bad"]) == (2, 1)
+    assert burn_rates(document) == {name: (2, 1, pytest.approx(50.0)) for name in ("1d", "3d")}
