@@ -16,22 +16,22 @@ from budgets.api.pagination import paginate
 from budgets.errors import Refusal
 from budgets.models import Feature, IngestKey
 
-from . import incidents
+from . import described, incidents
 from .channel_settings import Saved, save_channel
+from .described import MAX_NOTE_CHARACTERS
 from .documents import incident_answer
-from .models import Incident, IncidentEvent, Severity
+from .models import Channel, Incident, IncidentEvent, Severity
 
 router = Router()
 
-MAX_NOTE_CHARACTERS = 5000
-
 
 class ChannelAnswer(Schema):
-    """A channel. `secret` is there once, where it was made by this request."""
+    """A channel. A webhook has `url`, and `secret` once, where it was made by this request; email has `to`."""
 
     name: str
-    kind: str
-    url: str
+    kind: Channel.Kind
+    url: str | None = None
+    to: list[str] | None = None
     min_severity: Severity
     enabled: bool
     secret: str | None = None
@@ -85,51 +85,13 @@ class IncidentPage(Schema):
     next_cursor: str | None
 
 
-_CHANNEL_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["kind", "url"],
-                    "properties": {
-                        "kind": {"type": "string", "enum": ["webhook"]},
-                        "url": {"type": "string", "format": "uri", "maxLength": 2000},
-                        "secret": {
-                            "type": "string",
-                            "description": "whsec_ and 24 to 64 bytes in base64; made where it is left out",
-                        },
-                        "min_severity": {"type": "string", "enum": ["ticket", "page"], "default": "ticket"},
-                        "enabled": {"type": "boolean", "default": True},
-                    },
-                }
-            }
-        },
-    }
-}
-_NOTE_BODY = {
-    "requestBody": {
-        "required": False,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"note": {"type": "string", "maxLength": MAX_NOTE_CHARACTERS}},
-                    "additionalProperties": False,
-                }
-            }
-        },
-    }
-}
-
-
 @router.put(
     "/channels/{name}",
     auth=BearerKey("write"),
     response={200: ChannelAnswer, 201: ChannelAnswer},
     exclude_none=True,
-    openapi_extra=_CHANNEL_BODY,
+    operation_id="putChannel",
+    openapi_extra=described.PUT_CHANNEL,
 )
 def put_channel(request: HttpRequest, name: str) -> Response:
     """Makes the team's channel what the body says."""
@@ -140,7 +102,13 @@ def put_channel(request: HttpRequest, name: str) -> Response:
     return Response(_channel_document(saved), status=201 if saved.is_created else 200)
 
 
-@router.get("/incidents", auth=BearerKey("read"), response=IncidentPage)
+@router.get(
+    "/incidents",
+    auth=BearerKey("read"),
+    response=IncidentPage,
+    operation_id="listIncidents",
+    openapi_extra=described.LIST_INCIDENTS,
+)
 def list_incidents(
     request: HttpRequest, state: str | None = None, feature: str | None = None, cursor: str | None = None
 ) -> dict[str, Any]:
@@ -167,7 +135,13 @@ def list_incidents(
     )
 
 
-@router.get("/incidents/{incident_id}", auth=BearerKey("read"), response=IncidentAnswer)
+@router.get(
+    "/incidents/{incident_id}",
+    auth=BearerKey("read"),
+    response=IncidentAnswer,
+    operation_id="getIncident",
+    openapi_extra=described.GET_INCIDENT,
+)
 def get_incident(request: HttpRequest, incident_id: str) -> dict[str, Any]:
     """One incident with its events."""
     return incident_answer(_incident(request, incident_id))
@@ -177,7 +151,8 @@ def get_incident(request: HttpRequest, incident_id: str) -> dict[str, Any]:
     "/incidents/{incident_id}/acknowledge",
     auth=BearerKey("write"),
     response=IncidentAnswer,
-    openapi_extra=_NOTE_BODY,
+    operation_id="acknowledgeIncident",
+    openapi_extra=described.ACKNOWLEDGE_INCIDENT,
 )
 def acknowledge_incident(request: HttpRequest, incident_id: str) -> dict[str, Any]:
     """Notes that somebody has it; repeating is harmless."""
@@ -188,7 +163,8 @@ def acknowledge_incident(request: HttpRequest, incident_id: str) -> dict[str, An
     "/incidents/{incident_id}/resolve",
     auth=BearerKey("write"),
     response=IncidentAnswer,
-    openapi_extra=_NOTE_BODY,
+    operation_id="resolveIncident",
+    openapi_extra=described.RESOLVE_INCIDENT,
 )
 def resolve_incident(request: HttpRequest, incident_id: str) -> dict[str, Any]:
     """Ends it; repeating is harmless."""
@@ -244,7 +220,7 @@ def _channel_document(saved: Saved) -> dict[str, Any]:
     document = {
         "name": channel.name,
         "kind": channel.kind,
-        "url": channel.config["url"],
+        **{field: channel.config[field] for field in ("url", "to") if field in channel.config},
         "min_severity": channel.min_severity,
         "enabled": channel.is_enabled,
     }

@@ -2,15 +2,19 @@
 
 from django.contrib import admin
 from django.urls import include, path
+from django.views.decorators.http import require_safe
 
 from .api import api
+from .api_reference import openapi_json, reference
 from .health import healthz, readyz
 from .metrics import metrics
 
 urlpatterns = [
-    path("healthz", healthz, name="healthz"),
-    path("readyz", readyz, name="readyz"),
+    path("healthz", require_safe(healthz), name="healthz"),
+    path("readyz", require_safe(readyz), name="readyz"),
     path("metrics", metrics, name="metrics"),
+    path("api/v1/openapi.json", openapi_json, name="openapi"),
+    path("api/v1/docs", reference, name="api-reference"),
     path("api/v1/", api.urls),
     path("admin/", admin.site.urls),
     path("", include("budgets.urls")),

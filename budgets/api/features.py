@@ -18,6 +18,7 @@ from budgets.limits import budgets_in_force
 from budgets.models import Feature, Milestone, Series, Team
 from budgets.status import FeatureStatus, get_feature_status, get_overview, get_timeseries
 
+from . import described
 from .auth import BearerKey
 from .documents import status_document, timeseries_document
 from .instants import read_instant
@@ -29,7 +30,12 @@ router = Router()
 _WORST_FIRST = [State.BREACHED, State.AT_RISK, State.OK, State.NO_DATA]
 
 
-@router.put("/features/{feature}", auth=BearerKey("write"))
+@router.put(
+    "/features/{feature}",
+    auth=BearerKey("write"),
+    operation_id="putFeature",
+    openapi_extra=described.PUT_FEATURE,
+)
 def put_feature(request: HttpRequest, feature: str) -> Response:
     """Makes the feature what the document says."""
     key = request.auth  # type: ignore[attr-defined]
@@ -45,20 +51,32 @@ def put_feature(request: HttpRequest, feature: str) -> Response:
     return Response(_feature_documents([declared.feature])[0], status=201 if declared.is_created else 200)
 
 
-@router.get("/features", auth=BearerKey("read"))
+@router.get(
+    "/features", auth=BearerKey("read"), operation_id="listFeatures", openapi_extra=described.LIST_FEATURES
+)
 def list_features(request: HttpRequest, cursor: str | None = None) -> dict[str, Any]:
     """The team's features, by slug."""
     features = with_documents(Feature.objects.filter(team=_team(request)))
     return paginate(features, cursor, field="slug", describe=_feature_documents)
 
 
-@router.get("/features/{feature}", auth=BearerKey("read"))
+@router.get(
+    "/features/{feature}",
+    auth=BearerKey("read"),
+    operation_id="getFeature",
+    openapi_extra=described.GET_FEATURE,
+)
 def get_feature(request: HttpRequest, feature: str) -> dict[str, Any]:
     """The declared document, its versions, and the state now."""
     return _feature_documents([_feature(request, feature)])[0]
 
 
-@router.get("/features/{feature}/status", auth=BearerKey("read"))
+@router.get(
+    "/features/{feature}/status",
+    auth=BearerKey("read"),
+    operation_id="getFeatureStatus",
+    openapi_extra=described.GET_STATUS,
+)
 def get_status(
     request: HttpRequest,
     feature: str,
@@ -70,22 +88,25 @@ def get_status(
 ) -> dict[str, Any]:
     """A milestone against its latency budget."""
     found = _feature(request, feature)
-    now = timezone.now()
-    instant = read_instant("at", at) if at else now
+    now = read_instant("at", at) if at else timezone.now()
     _refuse_nul(environment=environment, release=release)
     status = get_feature_status(
         found,
-        milestone=_milestone(found, milestone, environment, instant),
+        milestone=_milestone(found, milestone, environment, now),
         environment=environment,
         release=release,
         now=now,
-        at=instant,
         window=window,
     )
     return status_document(status)
 
 
-@router.get("/features/{feature}/timeseries", auth=BearerKey("read"))
+@router.get(
+    "/features/{feature}/timeseries",
+    auth=BearerKey("read"),
+    operation_id="getFeatureTimeseries",
+    openapi_extra=described.GET_TIMESERIES,
+)
 def get_series(
     request: HttpRequest,
     feature: str,

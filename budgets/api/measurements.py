@@ -10,12 +10,18 @@ from ninja import Router
 from budgets import doorbell, ingest, meters
 from budgets.errors import Refusal
 
+from . import described
 from .auth import BearerKey
 
 router = Router()
 
 
-@router.post("/measurements", auth=BearerKey("ingest"))
+@router.post(
+    "/measurements",
+    auth=BearerKey("ingest"),
+    operation_id="postMeasurements",
+    openapi_extra=described.POST_MEASUREMENTS,
+)
 def post_measurements(request: HttpRequest) -> HttpResponse:
     """Stores what is usable of the body before it answers, and says why the rest is not."""
     body = _read_body(request)
