@@ -17,6 +17,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from budgets import audit
 from budgets.models import Component, Feature
 
 from .history import IncidentFacts, after
@@ -168,7 +169,7 @@ def acknowledge(*, incident_id: int, actor: str, note: str = "", now: datetime) 
     with transaction.atomic():
         incident = Incident.objects.for_step(incident_id)
         if incident.state == Incident.State.OPEN:
-            _step(incident, Kind.ACKNOWLEDGED, now, actor=actor, note=note)
+            _step_by_hand(incident, Kind.ACKNOWLEDGED, now, actor=actor, note=note)
             tell(incident=incident, event=Notification.Event.ACKNOWLEDGED, note=note, now=now)
     return incident
 
@@ -182,12 +183,29 @@ def resolve(*, incident_id: int, actor: str, note: str = "", now: datetime) -> I
     with transaction.atomic():
         incident = Incident.objects.for_step(incident_id)
         if incident.state != Incident.State.RESOLVED:
-            _step(incident, Kind.RESOLVED, now, actor=actor, reason=BY_HAND, note=note)
+            _step_by_hand(incident, Kind.RESOLVED, now, actor=actor, reason=BY_HAND, note=note)
             tell(incident=incident, event=Notification.Event.RESOLVED, note=note, now=now)
     return incident
 
 
 # One step
+
+
+def _step_by_hand(
+    incident: Incident, kind: IncidentEvent.Kind, now: datetime, *, actor: str, note: str, reason: str = ""
+) -> None:
+    """A step that somebody took: the audit log has it, too."""
+    before = str(incident.state)
+    _step(incident, kind, now, actor=actor, reason=reason, note=note)
+    audit.record(
+        team=incident.feature.team,
+        actor=actor,
+        action=f"incident.{kind}",
+        subject=f"incident {incident.pk}: {incident.summary}",
+        before={"state": before},
+        after={"state": str(incident.state), **({"note": note} if note else {})},
+        now=now,
+    )
 
 
 def _step(

@@ -14,7 +14,7 @@ from alerts import incidents
 from alerts.history import after, replay
 from alerts.incidents import Finding, Target, facts_of
 from alerts.models import AlertRule, Incident, IncidentEvent, Notification, RuleState
-from budgets.models import Feature
+from budgets.models import AuditEntry, Feature
 from tests.alerts.scenes import MINUTE, burn, calm, incidents_of, look, overrun, told
 from tests.concurrency import at_once, held, is_waiting
 from tests.factories import NOW, make_channel, make_feature, make_team
@@ -157,6 +157,23 @@ def test_resolving_by_hand_says_who_and_why() -> None:
     assert (incident.state, incident.resolved_by, incident.resolved_reason) == ("resolved", KIM, "by_hand")
     message = Notification.objects.get(event="incident.resolved").data["incident"]
     assert message["summary"] == f"Resolved by {KIM}. {incident.summary}"
+
+
+def test_steps_of_people_are_in_the_audit_log_and_steps_of_rules_are_not() -> None:
+    incident = make_incident()
+    incidents.acknowledge(incident_id=incident.pk, actor=KIM, note="On it", now=NOW)
+    incidents.resolve(incident_id=incident.pk, actor=KIM, now=NOW)
+    incidents.resolve(incident_id=incident.pk, actor="eve@example.com", now=NOW)
+    incidents.resolve_by_rules(incident=make_incident(), reason="recovered", now=NOW)
+
+    resolved, acknowledged = AuditEntry.objects.filter(action__startswith="incident")
+
+    assert (acknowledged.action, acknowledged.actor) == ("incident.acknowledged", KIM)
+    assert acknowledged.team == incident.feature.team
+    assert acknowledged.before == {"state": "open"}
+    assert acknowledged.after == {"state": "acknowledged", "note": "On it"}
+    assert (resolved.action, resolved.after) == ("incident.resolved", {"state": "resolved"})
+    assert f"incident {incident.pk}: Support chat" in resolved.subject
 
 
 def test_a_clock_that_lags_ends_no_incident_before_it_began() -> None:
