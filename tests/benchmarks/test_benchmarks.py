@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 
+import benchmarks.__main__
 from benchmarks import report, traffic
 from benchmarks.report import Aim, Figure, Section
 from tests.children import eventually
@@ -145,6 +146,14 @@ def test_a_benchmark_that_does_not_exist_is_refused_by_name() -> None:
 
 
 # -- what is sent -----------------------------------------------------------------------------------
+
+
+def test_benchmarks_run_in_one_order_whatever_order_they_are_named_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`delay` ends the web process that the others post to."""
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "delay", "rollup", "ingest", "rollup"])
+    assert benchmarks.__main__._options().names == ["ingest", "rollup", "delay"]
 
 
 def test_copy_writes_the_same_measurements_as_are_posted() -> None:
