@@ -39,16 +39,23 @@ admin.site.site_title = "Latency Dashboard"
 admin.site.index_title = "Administration"
 
 
-class ReadOnly:
+class Undeletable:
+    """Keeps what measurements and rollups belong to: those have no foreign keys, and would be left behind.
+
+    A feature is archived instead, a key revoked.
+    """
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ReadOnly(Undeletable):
     """Shows rows that only the product itself writes."""
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
 
@@ -90,7 +97,7 @@ class UserAdmin(DjangoUserAdmin):
 
 
 @admin.register(Team)
-class TeamAdmin(admin.ModelAdmin):
+class TeamAdmin(Undeletable, admin.ModelAdmin):
     inlines = [MembershipInline]
     list_display = ["name", "slug", "created_at"]
     search_fields = ["name", "slug"]
@@ -108,7 +115,7 @@ class LatencyBudgetInline(ReadOnly, admin.TabularInline):
 
 
 @admin.register(Feature)
-class FeatureAdmin(admin.ModelAdmin):
+class FeatureAdmin(Undeletable, admin.ModelAdmin):
     """Facts about a feature. Its components and versions come by a declaration, which judges them."""
 
     inlines = [ComponentInline, LatencyBudgetInline]
@@ -120,9 +127,6 @@ class FeatureAdmin(admin.ModelAdmin):
     formfield_overrides = {models.URLField: {"assume_scheme": "https"}}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
 
@@ -153,7 +157,7 @@ class LatencyBudgetAdmin(ReadOnly, admin.ModelAdmin):
 
 
 @admin.register(IngestKey)
-class IngestKeyAdmin(admin.ModelAdmin):
+class IngestKeyAdmin(Undeletable, admin.ModelAdmin):
     """Keys are made by `manage.py create_key`, which shows the secret once; here they expire or are revoked."""
 
     list_display = [
