@@ -22,8 +22,14 @@ from budgets.forms import ChangePasswordForm, ForgottenPasswordForm, NewPassword
 from budgets.login_attempts import account_of, locked_until
 from latency_dashboard.client_address import client_network
 
+# Django's form views take a PUT for a POST.
+_METHODS = ["get", "head", "post", "options"]
+
 sign_in = LoginView.as_view(
-    template_name="registration/login.html", authentication_form=SignInForm, redirect_authenticated_user=True
+    template_name="registration/login.html",
+    authentication_form=SignInForm,
+    redirect_authenticated_user=True,
+    http_method_names=_METHODS,
 )
 
 
@@ -106,5 +112,5 @@ class _ChangePassword(PasswordChangeView):
         return answer
 
 
-set_password = _SetPassword.as_view()
-change_password = _ChangePassword.as_view()
+set_password = _SetPassword.as_view(http_method_names=_METHODS)
+change_password = _ChangePassword.as_view(http_method_names=_METHODS)
