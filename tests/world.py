@@ -1,0 +1,123 @@
+"""One of everything that a team has, and where each address leads to it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+from django.utils import timezone
+
+from alerts.incidents import Finding, Target, open_incident
+from alerts.models import Channel, Incident
+from budgets import ingest
+from budgets.models import Batch, Feature, IngestKey, Invitation, Membership, Team, User
+from tests.factories import SECRET, make_channel, make_feature, make_key, make_team, measurement
+from tests.people import make_person
+
+
+@dataclass
+class World:
+    """A team with a feature, an incident, a channel, keys, a batch, a member and an invitation; and another team.
+
+    `tokens`: what stands in the permission table's head → a key's token; none for "no key".
+    """
+
+    team: Team
+    other_team: Team
+    feature: Feature
+    incident: Incident
+    channel: Channel
+    key: IngestKey
+    batch: Batch
+    member: User
+    invitation: Invitation
+    tokens: dict[str, str]
+
+    def address(self, route: str) -> str:
+        """The route, its parameters filled in with what the team has."""
+        pk = {
+            "/incidents": self.incident.pk,
+            "/channels": self.channel.pk,
+            "/keys": self.key.pk,
+            "/invitations": self.invitation.pk,
+        }
+        parameters: dict[str, Any] = {
+            "user_id": self.member.pk,
+            "feature": self.feature.slug,
+            "incident_id": self.incident.pk,
+            "slug": self.team.slug if route.startswith("/teams/") else self.feature.slug,
+            "name": self.channel.name if "/channels/" in route else "latency",
+            "token": "unknown",
+            "uidb64": "MQ",
+            "number": 1,
+        }
+        for part, value in pk.items():
+            if f"{part}/" in route:
+                parameters["pk"] = value
+        if route.startswith("/features/") and "/charts/" in route:
+            parameters["name"] = "allocation"
+        path = re.sub(r"\{(\w+)\}", lambda match: str(parameters[match[1]]), route)
+        return f"{path}{self._query(route)}"
+
+    def _query(self, route: str) -> str:
+        if "/charts/" in route:
+            return "?milestone=first_token"
+        if route.endswith("/batches/discard/"):
+            return f"?batch={self.batch.pk}"
+        if route.endswith("/timeseries"):
+            return "?target=milestone:first_token&from=2026-11-21T00:00:00Z&to=2026-11-22T00:00:00Z"
+        return ""
+
+    def body(self, method: str, route: str) -> bytes:
+        """What an operation of the API is sent."""
+        if route.endswith("/measurements"):
+            item = measurement(
+                self.feature, ended_at=timezone.now(), duration_ms=900, milestone="first_token"
+            )
+            return msgspec.json.encode({"measurements": [item]})
+        if method == "PUT" and "/features/" in route:
+            return b'{"name": "Support chat", "components": [], "latency_budgets": []}'
+        if method == "PUT":
+            return b'{"kind": "email", "to": ["ada@example.com"]}'
+        return b""
+
+
+def make_world() -> World:
+    now = timezone.now()
+    team, other_team = make_team(slug="assistants"), make_team(slug="others")
+    feature = make_feature(team=team, now=now - timedelta(days=1))
+    key, _ = make_key(team, "ingest", now=now)
+    item = measurement(feature, ended_at=now, duration_ms=900, milestone="first_token")
+    answer = ingest.accept(key=key, body=msgspec.json.encode({"measurements": [item]}), now=now)
+    incident = open_incident(
+        target=Target(feature, "production", milestone="first_token"),
+        finding=Finding(
+            severity="page", rule="burn_rate", reason="burning", summary="burns", cause=None, burn_rate=15.0
+        ),
+        evidence=["1h/5m"],
+        now=now,
+    )
+    assert incident is not None
+    tokens = {scope: make_key(team, scope, now=now)[1] for scope in ("ingest", "read", "write")}
+    return World(
+        team=team,
+        other_team=other_team,
+        feature=feature,
+        incident=incident,
+        channel=make_channel(team, name="hooks", secret=SECRET),
+        key=key,
+        batch=Batch.objects.get(pk=answer.batch_id),
+        member=make_person("member@example.com", team=team, role=Membership.Role.VIEWER),
+        invitation=Invitation.objects.create(
+            team=team,
+            email="new@example.com",
+            role=Membership.Role.VIEWER,
+            invited_by="a test",
+            created_at=now,
+            expires_at=now + timedelta(days=7),
+        ),
+        tokens={**tokens, "another team's": make_key(other_team, now=now)[1]},
+    )
