@@ -23,7 +23,7 @@ from django.db import transaction
 from django.db.models import Count, Window
 from django.db.models.functions import RowNumber
 
-from budgets import doorbell
+from budgets import doorbell, request_ids
 
 from .addresses import parse_networks
 from .backoff import next_attempt_at
@@ -65,7 +65,8 @@ def tell(*, incident: Incident, event: Event, now: datetime, note: str = "") -> 
             channel=channel,
             event=event,
             severity=incident.severity,
-            data={"incident": document, "story": told},
+            # By these a message can be followed back to the requests that led to it.
+            data={"incident": document, "story": told, "request_ids": request_ids.current()},
             created_at=now,
             next_attempt_at=now,
         )
@@ -107,6 +108,7 @@ class Claimed:
     message: Message
     attempt: int
     due_since: datetime
+    request_ids: tuple[str, ...]
 
 
 def due(*, now: datetime, limit: int) -> list[int]:
@@ -256,6 +258,7 @@ def leased(notification: Notification, channel: Channel, *, thread_id: str | Non
         ),
         attempt=notification.attempts_made,
         due_since=notification.created_at,
+        request_ids=tuple(notification.data.get("request_ids", ())),
     )
 
 

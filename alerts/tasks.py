@@ -8,7 +8,7 @@ import time
 from celery import shared_task
 from django.utils import timezone
 
-from budgets import doorbell
+from budgets import doorbell, request_ids
 from budgets.models import Sweep
 
 from . import evaluation, notifications
@@ -31,8 +31,14 @@ def evaluate(feature_ids: list[int] | None = None) -> None:
         done = evaluation.sweep(now=now)
         if done is not None:
             Sweep.objects.update_or_create(name="evaluate", defaults={"finished_at": timezone.now()})
-    if done is not None and (done.opened or done.raised or done.resolved):
-        log.info("incidents opened %s, raised %s, resolved %s", done.opened, done.raised, done.resolved)
+    if done is not None and (feature_ids is not None or done.opened or done.raised or done.resolved):
+        moved = {"opened": done.opened, "raised": done.raised, "resolved": done.resolved}
+        log.info(
+            "evaluated %s features: incidents opened %s, raised %s, resolved %s",
+            done.features,
+            *map(list, moved.values()),
+            extra={"features": done.features, **moved},
+        )
 
 
 @shared_task
@@ -41,10 +47,31 @@ def deliver(notification_id: int) -> None:
     started = time.monotonic()
     claimed = notifications.claim_due(now=timezone.now(), limit=1, notification_id=notification_id)
     while claimed:
-        notifications.deliver(claimed=claimed[0], now=timezone.now())
+        with request_ids.done_for(claimed[0].request_ids):
+            _deliver(claimed[0])
         if time.monotonic() - started > DRAIN_FOR_S:
             return
         claimed = notifications.claim_due(now=timezone.now(), limit=1, channel_id=claimed[0].channel_id)
+
+
+def _deliver(claimed: notifications.Claimed) -> None:
+    is_delivered = notifications.deliver(claimed=claimed, now=timezone.now())
+    log.info(
+        "%s %s by %s, attempt %s of notification %s",
+        claimed.message.type,
+        "delivered" if is_delivered else "not delivered",
+        claimed.kind,
+        claimed.attempt,
+        claimed.notification_id,
+        extra={
+            "notification_id": claimed.notification_id,
+            "incident_id": claimed.message.incident.get("id"),
+            "channel_id": claimed.channel_id,
+            "kind": claimed.kind,
+            "attempt": claimed.attempt,
+            "is_delivered": is_delivered,
+        },
+    )
 
 
 @shared_task

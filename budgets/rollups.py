@@ -60,6 +60,7 @@ class RolledUp:
     is_more: bool = False
     ended_to: datetime | None = None  # the latest ended_at of all of them
     failed: int = 0  # batches that were set aside
+    request_ids: tuple[str, ...] = ()  # of the requests that the batches came with
 
     def __add__(self, other: RolledUp) -> RolledUp:
         ends = [end for end in (self.ended_to, other.ended_to) if end is not None]
@@ -70,6 +71,7 @@ class RolledUp:
             self.is_more or other.is_more,
             max(ends, default=None),
             self.failed + other.failed,
+            self.request_ids + other.request_ids,
         )
 
 
@@ -120,6 +122,7 @@ class _Claimed(NamedTuple):
     measurements: int
     ended_from: datetime
     ended_to: datetime
+    request_id: str
 
 
 def _claim(only: list[int] | None) -> tuple[list[_Claimed], bool]:
@@ -130,7 +133,7 @@ def _claim(only: list[int] | None) -> tuple[list[_Claimed], bool]:
     # A cursor on the server locks rows as they are fetched: what lies beyond is free for another worker.
     with connection.chunked_cursor() as cursor:
         cursor.execute(
-            "SELECT id, measurement_count, ended_from, ended_to FROM budgets_batch"
+            "SELECT id, measurement_count, ended_from, ended_to, request_id FROM budgets_batch"
             f" WHERE state = 'pending' {condition} ORDER BY id FOR NO KEY UPDATE SKIP LOCKED",
             parameters,
         )
@@ -186,6 +189,7 @@ def _merge(claimed: list[_Claimed], is_more: bool, now: datetime) -> RolledUp:
         feature_ids=feature_ids,
         is_more=is_more,
         ended_to=ended_to,
+        request_ids=tuple(batch.request_id for batch in claimed if batch.request_id),
     )
 
 

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from celery import shared_task
 from django.contrib.sessions.backends.db import SessionStore
 from django.utils import timezone
 
-from . import account_mails, doorbell, login_attempts, partitions, passwords, rebuild, retention, rollups
+from . import (
+    account_mails,
+    doorbell,
+    login_attempts,
+    partitions,
+    passwords,
+    rebuild,
+    request_ids,
+    retention,
+    rollups,
+)
 from .burn_rates import BURN_RATE_WINDOWS
 from .models import Sweep
+
+log = logging.getLogger(__name__)
 
 # Hints come with every POST; a busy service would have a roll-up a batch. So close together they wait.
 MIN_INTERVAL_S = 0.1
 LONGEST_WINDOW = max(BURN_RATE_WINDOWS.values())
+# A line of the log names no more than so many.
+LOGGED_FEATURES = 50
 _rolled_up_at = 0.0
 
 
@@ -27,14 +42,32 @@ def roll_up() -> None:
     while True:
         now = timezone.now()
         done = rollups.roll_up(now=now)
-        # What ended before the longest window of any rule changes no decision: a fed history evaluates nothing.
-        if done.feature_ids and done.ended_to is not None and done.ended_to > now - LONGEST_WINDOW:
-            # By name: alerts know budgets, never the other way round.
-            doorbell.send("alerts.tasks.evaluate", sorted(done.feature_ids))
+        with request_ids.done_for(done.request_ids):
+            _log(done)
+            # What ended before the longest window of any rule changes no decision: a fed history evaluates nothing.
+            if done.feature_ids and done.ended_to is not None and done.ended_to > now - LONGEST_WINDOW:
+                # By name: alerts know budgets, never the other way round.
+                doorbell.send("alerts.tasks.evaluate", sorted(done.feature_ids))
         if not done.is_more:
             break
     _rolled_up_at = time.monotonic()
     _note("roll_up")
+
+
+def _log(done: rollups.RolledUp) -> None:
+    if not done.batches:
+        return
+    log.info(
+        "rolled up %s batches, %s measurements of %s features",
+        done.batches,
+        done.measurements,
+        len(done.feature_ids),
+        extra={
+            "batches": done.batches,
+            "measurements": done.measurements,
+            "feature_ids": sorted(done.feature_ids)[:LOGGED_FEATURES],
+        },
+    )
 
 
 @shared_task

@@ -236,6 +236,11 @@ def test_an_entry_of_the_audit_log_keeps_the_id_of_its_request(api: Api) -> None
     assert AuditEntry.objects.latest("id").request_id == "change-9"
 
 
+def test_a_line_names_no_more_requests_than_a_person_reads() -> None:
+    with request_ids.done_for(map(str, range(1000))):
+        assert request_ids.current() == tuple(map(str, range(request_ids.MOST)))
+
+
 def test_celery_leaves_logging_as_settings_have_it() -> None:
     before = logging.getLogger().handlers[:], logging.getLogger().level
     app.log.setup(loglevel="CRITICAL")
