@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from budgets.views import accounts, audit, features, invitations, keys, teams
+from budgets.views import accounts, audit, editor, features, invitations, keys, teams
 
 urlpatterns = [
     path("", features.overview, name="overview"),
@@ -34,7 +34,13 @@ urlpatterns = [
     path("teams/<slug:slug>/audit/", audit.team_audit, name="team-audit"),
     path("teams/<slug:slug>/audit.csv", audit.team_audit, {"form": "csv"}, name="team-audit-csv"),
     path("logout/", LogoutView.as_view(), name="logout"),
+    path("features/new/", editor.create, name="feature-create"),
     path("features/<slug:slug>/", features.feature, name="feature"),
+    path("features/<slug:slug>/edit/", editor.edit, name="feature-edit"),
+    path("features/<slug:slug>/versions/", editor.versions, name="feature-versions"),
+    path("features/<slug:slug>/archive/", editor.archive, name="feature-archive"),
+    path("features/<slug:slug>/restore/", editor.restore, name="feature-restore"),
+    path("archived/", editor.archived, name="archived-features"),
     path(
         "features/<slug:slug>/charts/<slug:name>.json",
         features.feature_chart,
