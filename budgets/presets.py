@@ -22,6 +22,11 @@ class Preset:
     def title(self) -> str:
         return str(self.kind.label)
 
+    @property
+    def promises(self) -> list[tuple[str, Mapping[str, Any]]]:
+        """Each latency budget with the name of its milestone."""
+        return [(str(Milestone(one["milestone"]).label), one) for one in self.latency_budgets]
+
     def document(self) -> dict[str, Any]:
         """The declared document with everything but a name."""
         return {
@@ -47,8 +52,8 @@ def _budget(milestone: str, ms: int, objective: float, note: str, **allocations:
     }
 
 
-PRESETS: Final = {
-    preset.kind: preset
+PRESETS: Final[Mapping[str, Preset]] = {
+    str(preset.kind): preset
     for preset in (
         Preset(
             Feature.Kind.INTERACTIVE_CHAT,

@@ -25,6 +25,7 @@ from budgets.contexts.parts import milestone_name
 from budgets.errors import Refusal
 from budgets.models import Feature, Milestone
 from budgets.pages import PageRequest, answer_chart, answer_page
+from budgets.roles import Role, has_role, teams_where
 from budgets.sparklines import hourly_counts
 from budgets.status import get_feature_status, get_overview, get_timeseries
 
@@ -61,7 +62,14 @@ def overview(request: PageRequest) -> HttpResponse:
         request,
         page="budgets/overview.html",
         parts="budgets/overview_parts.html",
-        context={"overview": page, "frame": frame, "section": "features", "crumbs": [("Overview", "")]},
+        context={
+            "overview": page,
+            "frame": frame,
+            "can_create": teams_where(request.user, Role.EDITOR).exists(),
+            "has_archived": Feature.objects.visible_to(request.user).exclude(archived_at=None).exists(),
+            "section": "features",
+            "crumbs": [("Overview", "")],
+        },
     )
 
 
@@ -101,6 +109,7 @@ def feature(request: PageRequest, slug: str) -> HttpResponse:
         context={
             "page": page,
             "frame": frame,
+            "can_edit": has_role(request.user, found.team, Role.EDITOR),
             "section": "features",
             "crumbs": [("Overview", back), (found.name, "")],
         },
