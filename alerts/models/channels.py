@@ -62,6 +62,11 @@ class Channel(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def protocol(self) -> str:
+        """What the status codes of its attempts are of."""
+        return "SMTP" if self.kind == Channel.Kind.EMAIL else "HTTP"
+
 
 class NotificationQuerySet(models.QuerySet["Notification"]):
     def claimable(self, now: datetime) -> NotificationQuerySet:

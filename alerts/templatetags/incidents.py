@@ -10,7 +10,7 @@ from django.template import Context
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from alerts.contexts import lines_of
+from alerts.contexts.incidents import lines_of
 from alerts.models import Incident
 from budgets.models import Feature
 

@@ -15,6 +15,7 @@ from budgets.roles import role_in
 TABS = {
     "team-members": "Members",
     "team-keys": "Keys",
+    "team-channels": "Channels",
     "team-audit": "Audit log",
 }
 

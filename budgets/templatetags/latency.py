@@ -27,6 +27,12 @@ STATES: Final[dict[str, tuple[str, str]]] = {
     "delivered": ("✓", "Delivered"),
     "pending": ("–", "Waiting"),
     "undeliverable": ("✕", "Given up"),
+    "sending": ("–", "Under way"),
+    "failed": ("✕", "Failed"),
+    "interrupted": ("–", "Interrupted"),
+    "enabled": ("✓", "Enabled"),
+    "disabled": ("–", "Disabled"),
+    "deleted": ("–", "Deleted"),
 }
 """Icon and word of every state a page shows. The colour comes third: it is never the only sign."""
 

@@ -35,6 +35,8 @@
     button.addEventListener("click", () => copy(button));
   }
 
-  // The answer to a form: loaded anew, the page is asked for and the form is not sent a second time.
-  if (document.querySelector("[data-once]")) history.replaceState(null, "", location.href);
+  // The answer to a form: loaded anew, the page is asked for and the form is not sent a second time. The value
+  // is the address of what was made, where that is another than the form's.
+  const once = document.querySelector("[data-once]");
+  if (once) history.replaceState(null, "", once.dataset.once || location.href);
 })();

@@ -11,7 +11,8 @@ from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from alerts import contexts, incidents
+from alerts import incidents
+from alerts.contexts import incidents as contexts
 from alerts.forms import NoteForm
 from alerts.models import Incident
 from budgets import charts
