@@ -44,7 +44,7 @@ lint: venv-dev ## check style, types, imports, migrations, templates and deploym
 	@$(BIN)/python manage.py check --deploy --fail-level WARNING
 	@$(BIN)/djlint templates --lint --quiet
 
-bench: venv-dev ## measure ingest, roll-up and the way from a POST to its webhook
+bench: venv-dev ## measure what it can take and how it answers (SCALE=large: a hundred million measurements)
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 lock: venv ## compile the requirements files from pyproject.toml (ARGS=--upgrade for newer versions)

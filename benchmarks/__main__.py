@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import closing
@@ -18,13 +20,35 @@ import msgspec
 
 from latency_dashboard import programs
 
-from . import delay, ingest, rollup
+from . import (
+    delay,
+    evaluation,
+    growth,
+    hour,
+    ingest,
+    pages,
+    percentiles,
+    rollup,
+    status,
+    storage,
+)
 from .bench import Bench
 from .report import Section, missed
 from .scale import SCALES
 from .stack import fresh_data_dir, plain_environment
 
-BENCHMARKS = {"ingest": ingest, "rollup": rollup, "delay": delay}
+BENCHMARKS = {
+    "ingest": ingest,
+    "rollup": rollup,
+    "status": status,
+    "evaluation": evaluation,
+    "percentiles": percentiles,
+    "storage": storage,
+    "pages": pages,
+    "delay": delay,
+    "hour": hour,
+    "growth": growth,
+}
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -62,17 +86,27 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)}; default: the scale's"
+    )
     parser.add_argument(
         "--scale", choices=SCALES, default=os.environ.get("SCALE", "small"), help="default: SCALE, or small"
     )
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder for the JSON")
     options = parser.parse_args()
-    options.names = options.names or list(BENCHMARKS)
     if unknown := [name for name in options.names if name not in BENCHMARKS]:
         parser.error(f"expected some of {', '.join(BENCHMARKS)}, got {', '.join(unknown)}")
     if options.scale not in SCALES:
         parser.error(f"SCALE is {options.scale}, expected one of {', '.join(SCALES)}")
+    scale = SCALES[options.scale]
+    options.names = options.names or list(scale.benchmarks)
+    folder = tempfile.gettempdir()
+    free_gb = shutil.disk_usage(folder).free / 1e9
+    if free_gb < scale.free_disk_gb:
+        parser.error(
+            f"Scale {options.scale} needs {scale.free_disk_gb:g} GB free in {folder}, there are {free_gb:.1f} GB. "
+            "TMPDIR names another folder. Nothing was started."
+        )
     # The order is theirs: one that needs all of the product ends the servers that the others share.
     options.names = [name for name in BENCHMARKS if name in options.names]
     return options

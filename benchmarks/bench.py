@@ -26,8 +26,15 @@ class Bench:
         self._started = ExitStack()
 
     def close(self) -> None:
-        """Ends the servers that are shared by benchmarks."""
+        """Ends the servers that are shared by benchmarks; who asks for them again has them started again."""
         self._started.close()
+        for name in ("stack", "product_client"):
+            self.__dict__.pop(name, None)
+
+    def empty(self) -> None:
+        """Empties the product's tables: what is measured next is all that there is."""
+        self.__dict__.pop("product_client", None)
+        self.stack.empty()
 
     @cached_property
     def stack(self) -> Stack:
@@ -47,8 +54,7 @@ class Bench:
         for name in FEATURES:
             document = feature_document(name)
             declare_feature(team=key.team, slug=name, document=document, actor="benchmark", now=now)
-        port = stack.serve("latency_dashboard.wsgi:application", "web")
-        return partial(Poster, port, "/api/v1/measurements", token)
+        return partial(Poster, stack.serve_product(), "/api/v1/measurements", token)
 
     def forget_pending(self) -> None:
         """Marks what was ingested as rolled up, so that no backlog grows where no worker runs."""

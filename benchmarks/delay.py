@@ -7,7 +7,6 @@ signed webhook that names the component at fault arrives at a server in this pro
 
 from __future__ import annotations
 
-import http.client
 import random
 import secrets
 import time
@@ -16,14 +15,13 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-import msgspec
-import numpy as np
 import psycopg
 
 from tests.receivers import WebhookReceiver
 
+from .api import Api
 from .bench import TEAM, Bench
-from .report import Aim, Figure, Section
+from .report import Aim, Figure, Section, percentile
 from .stack import connect
 from .traffic import RELEASE, feature_document
 
@@ -48,11 +46,9 @@ def run(bench: Bench) -> Section:
     tries, rng = bench.scale.delay_tries, random.Random(1)
     rolled_up_s, arrived_s = [], []
     with bench.served(OUTBOUND_ALLOWED_CIDRS="127.0.0.0/8") as served, WebhookReceiver() as receiver:
-        scopes = [part for scope in ("ingest", "read", "write") for part in ("--scope", scope)]
-        written = served.command("create_key", "--team", TEAM, "--name", "benchmark", *scopes)
-        token = next(line for line in written.splitlines() if line.startswith("ld_"))
+        token = served.make_key(TEAM, "ingest", "read", "write")
         bench.say("delay: the product is up")
-        with closing(_Api(served.port, token)) as api, connect(served.data_dir) as database:
+        with closing(Api(served.port, token)) as api, connect(served.data_dir) as database:
             api.call("PUT", "channels/benchmark", {"kind": "webhook", "url": receiver.url})
             for number in range(tries):
                 feature = f"feature-{number}"
@@ -67,7 +63,7 @@ def run(bench: Bench) -> Section:
 
 
 def _try(
-    feature: str, api: _Api, receiver: WebhookReceiver, database: psycopg.Connection[Any]
+    feature: str, api: Api, receiver: WebhookReceiver, database: psycopg.Connection[Any]
 ) -> tuple[float, float]:
     """Seconds from a POST's answer until its batch is rolled up, and until the webhook is there.
 
@@ -138,40 +134,14 @@ def _section(rolled_up_s: Sequence[float], arrived_s: Sequence[float]) -> Sectio
         title=f"Delay: from a POST's answer until … ({len(arrived_s)} tries, one after the other)",
         rows={
             label: {
-                "p50": Figure(_percentile(samples, 50), "s"),
-                "p95": Figure(_percentile(samples, 95), "s", samples),
+                "p50": Figure(percentile(samples, 50), "s"),
+                "p95": Figure(percentile(samples, 95), "s", samples),
                 "longest": Figure(max(samples), "s"),
             }
             for label, samples in rows.items()
         },
         aims=[
-            Aim(f"{label}, p95", _percentile(samples, 95), "<", AIM_P95_S, "s")
+            Aim(f"{label}, p95", percentile(samples, 95), "<", AIM_P95_S, "s")
             for label, samples in rows.items()
         ],
     )
-
-
-def _percentile(samples: Sequence[float], percent: float) -> float:
-    return float(np.percentile(samples, percent, method="inverted_cdf"))
-
-
-class _Api:
-    """The HTTP API with a key, over one kept connection."""
-
-    def __init__(self, port: int, token: str) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-
-    def call(self, method: str, path: str, document: dict[str, Any] | None = None) -> dict[str, Any]:
-        """The answer. Raises TryError for any but a success."""
-        body = None if document is None else msgspec.json.encode(document)
-        self._connection.request(method, f"/api/v1/{path}", body, self._headers)
-        response = self._connection.getresponse()
-        answer = response.read()
-        if response.status >= 300:
-            raise TryError(f"{method} {path} was answered by {response.status}: {answer[:500].decode()}")
-        decoded: dict[str, Any] = msgspec.json.decode(answer)
-        return decoded
-
-    def close(self) -> None:
-        self._connection.close()

@@ -14,7 +14,11 @@ _TIMEOUT_S = 60.0
 
 
 class PostError(Exception):
-    """An answer that was not 200. The message shows its beginning."""
+    """An answer that was not 200, with its status. The message shows its beginning."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Poster:
@@ -33,7 +37,9 @@ class Poster:
         self._socket.sendall(request)
         status, answer = self._answer()
         if status != 200 or b'"accepted":%d' % size not in answer:
-            raise PostError(f"Expected 200 and {size} accepted, got {status}: {answer[:500].decode()}")
+            raise PostError(
+                f"Expected 200 and {size} accepted, got {status}: {answer[:500].decode()}", status
+            )
         return size
 
     def close(self) -> None:

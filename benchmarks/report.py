@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-_COMPARISONS = {"≥": operator.ge, "<": operator.lt}
+import numpy as np
+
+_COMPARISONS = {"≥": operator.ge, "≤": operator.le, "<": operator.lt}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +40,7 @@ class Aim:
 
     label: str
     value: float
-    comparison: Literal["≥", "<"]
+    comparison: Literal["≥", "≤", "<"]
     bound: float
     unit: str = ""
 
@@ -97,6 +99,15 @@ class Section:
             for aim in self.aims
         ]
         return [self.title, *_aligned(table), *_aligned(verdicts), *(f"  {note}" for note in self.notes)]
+
+
+def percentile(samples: Sequence[float], percent: float) -> float:
+    """The smallest sample that so many percent of all do not exceed.
+
+    >>> percentile([3.0, 1.0, 2.0], 50), percentile([3.0, 1.0, 2.0], 95)
+    (2.0, 3.0)
+    """
+    return float(np.percentile(samples, percent, method="inverted_cdf"))
 
 
 def number(value: float) -> str:

@@ -84,6 +84,8 @@ class Stack:
         self.data_dir = data_dir
         self.processes = Processes()
         self._servers = EmbeddedServers(data_dir, processes=self.processes)
+        self._product: Process | None = None
+        self._port = 0
 
     def __enter__(self) -> Stack:
         from django.core.management import call_command
@@ -96,7 +98,8 @@ class Stack:
             call_command("migrate", verbosity=0)
             ensure_ahead(datetime.now(tz=UTC))
             connections.close_all()  # nobody may be connected to what is copied
-            self.make_database(EMPTY_COPY, template=embedded.DATABASE_NAME)
+            if not self._has_database(EMPTY_COPY):  # started for the second time in a run
+                self.make_database(EMPTY_COPY, template=embedded.DATABASE_NAME)
         except BaseException:
             self.close()
             raise
@@ -121,6 +124,37 @@ class Stack:
         """Another database in the same PostgreSQL; its template must be one that nobody is connected to."""
         with connect(self.data_dir, "postgres") as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+
+    def _has_database(self, name: str) -> bool:
+        with connect(self.data_dir, "postgres") as connection:
+            found = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
+        return found is not None
+
+    def empty(self) -> None:
+        """Empties the product's tables and ends its web processes, which remember rows of them."""
+        from django.apps import apps
+        from django.db import connection
+
+        if self._product is not None:
+            self.processes.end(self._product)
+            self._product = None
+        tables = [
+            model._meta.db_table
+            for app in ("budgets", "alerts", "sessions")
+            for model in apps.get_app_config(app).get_models()
+        ]
+        with connection.cursor() as cursor:
+            cursor.execute(f"TRUNCATE {', '.join(tables)} CASCADE")
+
+    def serve_product(self) -> int:
+        """Serves the product's API and pages, at most once at a time; the port at which it answers."""
+        if self._product is None:
+            from django.core.management import call_command
+
+            call_command("collectstatic", interactive=False, verbosity=0)
+            self._port = self.serve("latency_dashboard.wsgi:application", "web")
+            self._product = self.processes.running[-1]
+        return self._port
 
     def serve(self, application: str, name: str) -> int:
         """Serves a WSGI application as the product is served; the port at which it answers."""
@@ -175,6 +209,17 @@ class Served:
 
     def __exit__(self, *exc_info: object) -> None:
         self._processes.close()
+
+    @property
+    def pid(self) -> int:
+        """Of the process that starts and keeps up all the others."""
+        return self._processes.running[0].pid
+
+    def make_key(self, team: str, *scopes: str) -> str:
+        """A new key of a team, which is made where it is new."""
+        options = [part for scope in scopes for part in ("--scope", scope)]
+        written = self.command("create_key", "--team", team, "--name", "benchmark", *options)
+        return next(line for line in written.splitlines() if line.startswith("ld_"))
 
     def command(self, name: str, *arguments: str) -> str:
         """Runs a command of manage.py beside it; what it wrote, its last line last."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,8 +19,10 @@ import numpy as np
 import pytest
 
 import benchmarks.__main__
-from benchmarks import report, traffic
+from benchmarks import copies, report, traffic
+from benchmarks.__main__ import main
 from benchmarks.report import Aim, Figure, Section
+from benchmarks.scale import SCALES
 from tests.children import eventually
 from tests.plugins.servers import temporary_data_dir
 
@@ -55,7 +58,7 @@ def run() -> Iterator[Run]:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=420,
+            timeout=900,
             check=False,
         )
         assert done.returncode == 0, done.stderr[-5000:]
@@ -105,12 +108,117 @@ def test_delays_are_percentiles_of_every_try(run: Run, label: str) -> None:
 
 
 @pytest.mark.processes
+def test_status_from_rollups_is_measured_beside_percentiles_from_raw(run: Run) -> None:
+    rows = {
+        "status, 28 days",
+        "time series of a series, 28 days by hour",
+        "time series of a series, 1 day by minute",
+        "percentile_cont on raw, 1 day",
+    }
+    for label in rows:
+        figures = run.row("status", label)
+        assert len(figures[""]["samples"]) == 2
+        assert figures["p95"]["value"] == max(figures[""]["samples"]) > 0
+        assert 0 < figures["queries"]["value"] < 10
+
+
+@pytest.mark.processes
+def test_rules_are_evaluated_while_all_is_quiet_and_while_all_of_them_fire(run: Run) -> None:
+    quiet, begins, goes_on = (
+        run.row("evaluation", label)
+        for label in ("all quiet", "everything begins to fire", "everything goes on firing")
+    )
+    # Of each of four features: two milestones with five tiers each, and five components.
+    assert quiet["conditions"]["value"] == goes_on["conditions"]["value"] == 60
+    assert quiet["states written"]["value"] == goes_on["states written"]["value"] == 0
+    assert quiet["incidents opened"]["value"] == goes_on["incidents opened"]["value"] == 0
+    assert begins["states written"]["value"] >= 4 * 7
+    assert begins["incidents opened"]["value"] >= 4
+
+
+@pytest.mark.processes
+def test_percentiles_of_every_shape_are_within_what_is_promised(run: Run) -> None:
+    rows = run.document["benchmarks"]["percentiles"]["rows"]
+    assert len(rows) == 5
+    errors = [row["figures"][name]["value"] for row in rows for name in ("p50", "p95", "p99", "p99.9")]
+    assert max(errors) > 0
+    # 2^(1/64) − 1, whatever the shape.
+    assert max(errors) <= 1.089
+
+
+@pytest.mark.processes
+def test_bytes_grow_with_what_a_row_holds(run: Run) -> None:
+    def size(label: str) -> float:
+        value: float = run.row("storage", label)[""]["value"]
+        return value
+
+    bare, traced = size("raw measurement"), size("raw measurement with a trace id")
+    spanned = size("raw measurement with trace id, span ids")
+    labelled = size("raw measurement with all of these and labels")
+    assert 50 < bare < traced < spanned < labelled < 500
+    once, ten_times = (f"rollup, {n} a minute" for n in ("1 measurement", "10 measurements"))
+    assert size(f"minute {once}") < size(f"minute {ten_times}") < size(f"hour {ten_times}")
+    # Six bytes a bucket, and no more buckets than measurements.
+    assert 6 <= run.row("storage", f"minute {once}")["of which histogram"]["value"] < 12
+
+
+@pytest.mark.processes
+def test_the_overview_sends_as_many_queries_for_few_features_as_for_many(run: Run) -> None:
+    few, many = run.row("pages", "overview, 2 features"), run.row("pages", "overview, 5 features")
+    assert few["queries"]["value"] == many["queries"]["value"] > 5
+    assert few["size"]["value"] < many["size"]["value"]
+    assert run.row("pages", "feature over 28 days")[""]["value"] > 0
+
+
+@pytest.mark.processes
+def test_an_hour_is_taken_in_while_pages_and_rules_go_on(run: Run) -> None:
+    assert run.row("hour", "measurements") == {
+        "as it happens, 1 s at 2000/s": {"value": 2000, "unit": ""},
+        "0.0833 % of an hour at 2000/s, at once": {"value": 6000, "unit": ""},
+    }
+    for label in ("answer p50", "answer p99", "lag p95", "lag max", "page p50", "evaluated at least every"):
+        assert all(figure["value"] > 0 for figure in run.row("hour", label).values())
+
+
+@pytest.mark.processes
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="only Linux tells of shared memory")
+def test_memory_is_told_of_each_program_of_the_product(run: Run) -> None:
+    rows = [row["label"] for row in run.document["benchmarks"]["hour"]["rows"]]
+    programs = {label.removeprefix("memory: ").split(" (")[0] for label in rows if label.startswith("memory")}
+    assert {"web", "worker", "deliver", "beat", "postgres", "valkey"} <= programs
+
+
+@pytest.mark.processes
+def test_growth_tells_how_many_times_slower_the_same_question_became(run: Run) -> None:
+    for label in (
+        "ingest over HTTP, of the same series",
+        "roll-up, of all series in turn",
+        "status of the same feature, 28 days",
+        "time series of the same series, 1 day by minute",
+        "evaluation of all rules",
+        "dropping a day of raw measurements",
+    ):
+        figures = run.row("growth", label)
+        expected = figures["large"]["value"] / figures["small"]["value"]
+        assert figures["large ÷ small"]["value"] == pytest.approx(expected, rel=1e-3)
+    rows = run.row("growth", "raw measurements")
+    assert rows["small"]["value"] == 2500
+    assert rows["large"]["value"] > 2500 + 10_000
+
+
+@pytest.mark.processes
 def test_every_aim_stands_beside_its_figure(run: Run) -> None:
     aims = {aim["label"]: (aim["aim"], aim["bound"]) for aim in run.aims()}
     assert aims == {
         "1000 a request: product ÷ DRF": ("≥", 8.0),
         "1000 a request: product ÷ COPY": ("≥", 0.35),
         "roll-up ÷ ingest at 1000 a request": ("≥", 3.0),
+        "status of 28 days": ("≤", 50.0),
+        "evaluating all rules, all quiet": ("≤", 2.0),
+        "p99.9, of all shapes the worst": ("≤", 1.1),
+        "overview, 5 features": ("≤", 1000.0),
+        "feature over 28 days": ("≤", 300.0),
+        "queries of 5 features − of 2": ("≤", 0),
         "rolled up, p95": ("<", 2.0),
         "webhook arrived, p95": ("<", 2.0),
     }
@@ -142,7 +250,23 @@ def test_a_benchmark_that_does_not_exist_is_refused_by_name() -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "expected some of ingest, rollup, delay, got nothing" in done.stderr
+    assert "expected some of ingest, rollup, status, evaluation," in done.stderr
+    assert "got nothing" in done.stderr
+
+
+def test_a_scale_for_which_there_is_no_room_on_the_disk_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--scale", "large"])
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**12, 10**12, 2 * 10**9)
+    )
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert refused.value.code == 2
+    written = capsys.readouterr().err
+    assert f"needs {SCALES['large'].free_disk_gb:g} GB free" in written
+    assert "there are 2.0 GB" in written
 
 
 # -- what is sent -----------------------------------------------------------------------------------
@@ -175,6 +299,32 @@ def test_copy_writes_the_same_measurements_as_are_posted() -> None:
         assert record["duration_ms"] == item["duration_ms"]
         assert ["ok", "error", "timeout"][record["status"]] == item["status"]
         assert record["trace_id"].tobytes().hex() == item["trace_id"]
+
+
+def test_rows_with_nulls_and_bytes_are_written_field_by_field() -> None:
+    columns = {
+        "id": np.array([1, 2, 3], dtype=">i2"),
+        "longest_ms": np.array([1.5, np.nan, 2.5], dtype=">f8"),
+        "trace_id": np.array([b"\1" * 16, b"\0" * 16, b"\0" * 16], dtype="V16"),
+    }
+    payload = copies.of_numbers_and_bytes(columns, [b"one", b"", b"three"])
+    assert payload.startswith(b"PGCOPY\n\xff\r\n\0")
+    rows, at = [], 19
+    while payload[at : at + 2] != b"\xff\xff":
+        fields, at = [], at + 2
+        for _ in range(4):
+            length = int.from_bytes(payload[at : at + 4], "big", signed=True)
+            fields.append(None if length < 0 else payload[at + 4 : at + 4 + length])
+            at += 4 + max(0, length)
+        rows.append(fields)
+    assert sorted(rows, key=str) == sorted(
+        [
+            [b"\0\1", np.array(1.5, dtype=">f8").tobytes(), b"\1" * 16, b"one"],
+            [b"\0\2", None, None, b""],
+            [b"\0\3", np.array(2.5, dtype=">f8").tobytes(), None, b"three"],
+        ],
+        key=str,
+    )
 
 
 def test_batches_follow_each_other_up_to_the_end_and_hold_every_series() -> None:
