@@ -61,6 +61,8 @@ class Batch(models.Model):
         PENDING = "pending", "Waiting to be rolled up"
         ROLLED_UP = "rolled_up", "Rolled up"
         FAILED = "failed", "Set aside: it cannot be rolled up"
+        DISCARDING = "discarding", "Being discarded"
+        DISCARDED = "discarded", "Discarded"
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="batches")
     key = models.ForeignKey(IngestKey, models.SET_NULL, null=True, related_name="batches")
@@ -69,12 +71,10 @@ class Batch(models.Model):
     rolled_up_at = models.DateTimeField(null=True)
     failed_at = models.DateTimeField(null=True)
     failure = models.TextField(null=True, help_text="Why it cannot be rolled up")
+    discarded_at = models.DateTimeField(null=True, help_text="When its measurements were deleted")
     measurement_count = models.PositiveIntegerField()
     ended_from = models.DateTimeField(help_text="Earliest ended_at in it")
     ended_to = models.DateTimeField(help_text="Latest ended_at in it, inclusive")
-    idempotency_key = models.CharField(max_length=255, null=True)
-    payload_digest = models.BinaryField(max_length=32, null=True, help_text="SHA-256 of the inflated body")
-    answer = models.JSONField(
     request_id = models.CharField(
         max_length=64,
         blank=True,
@@ -82,6 +82,9 @@ class Batch(models.Model):
         db_default="",
         help_text="Id of the request that it came with",
     )
+    idempotency_key = models.CharField(max_length=255, null=True)
+    payload_digest = models.BinaryField(max_length=32, null=True, help_text="SHA-256 of the inflated body")
+    answer = models.JSONField(
         null=True, help_text="What was answered, for a replay under the idempotency key"
     )
 
@@ -94,8 +97,14 @@ class Batch(models.Model):
             models.CheckConstraint(condition=Q(ended_from__lte=F("ended_to")), name="batch_range_is_ordered"),
             models.CheckConstraint(
                 condition=Q(state__in=["pending", "failed"], rolled_up_at=None)
-                | Q(state="rolled_up", rolled_up_at__isnull=False),
+                | Q(state="rolled_up", rolled_up_at__isnull=False)
+                | Q(state__in=["discarding", "discarded"]),  # whether it had been is still told
                 name="batch_rolled_up_at_exactly_when_rolled_up",
+            ),
+            models.CheckConstraint(
+                condition=Q(state="discarded", discarded_at__isnull=False)
+                | (~Q(state="discarded") & Q(discarded_at=None)),
+                name="batch_discarded_at_exactly_when_discarded",
             ),
             models.CheckConstraint(
                 condition=Q(state="failed", failed_at__isnull=False, failure__isnull=False)
@@ -117,11 +126,17 @@ class Batch(models.Model):
             ),
             # What a rebuild leaves out, and what /readyz counts.
             models.Index(fields=["id"], condition=Q(state="failed"), name="batch_failed"),
+            models.Index(fields=["id"], condition=Q(state="discarding"), name="batch_discarding"),
             models.Index(fields=["received_at"], name="batch_received_at"),
         ]
 
     def __str__(self) -> str:
         return f"batch {self.pk} ({self.measurement_count}, {self.state})"
+
+    @property
+    def is_discarded(self) -> bool:
+        """Whether it counts nowhere any more, or is about not to."""
+        return self.state in (self.State.DISCARDING, self.State.DISCARDED)
 
 
 class Series(models.Model):
