@@ -20,6 +20,8 @@ from alerts.models import (
     RuleState,
 )
 from budgets.admin import ReadOnly
+from budgets.admin_audit import Audited
+from budgets.models import Team
 
 
 class RuleStateInline(ReadOnly, admin.TabularInline):
@@ -28,9 +30,10 @@ class RuleStateInline(ReadOnly, admin.TabularInline):
 
 
 @admin.register(AlertRule)
-class AlertRuleAdmin(admin.ModelAdmin):
+class AlertRuleAdmin(Audited, admin.ModelAdmin):
     """Rules come with latency budgets; here they are switched off, or told to wait or to hold on."""
 
+    audit_noun = "rule"
     inlines = [RuleStateInline]
     list_display = [
         "feature",
@@ -45,6 +48,9 @@ class AlertRuleAdmin(admin.ModelAdmin):
     list_select_related = ["feature"]
     search_fields = ["feature__slug", "feature__name"]
     readonly_fields = ["feature", "kind", "milestone", "environment", "created_at"]
+
+    def audit_team(self, obj: AlertRule) -> Team:
+        return obj.feature.team
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -95,15 +101,19 @@ class IncidentAdmin(ReadOnly, admin.ModelAdmin):
 
 
 @admin.register(Channel)
-class ChannelAdmin(admin.ModelAdmin):
+class ChannelAdmin(Audited, admin.ModelAdmin):
     """Addresses and secrets are set by the API, which checks them; they are not shown here."""
 
+    audit_noun = "channel"
     list_display = ["name", "team", "kind", "min_severity", "is_enabled", "created_at"]
     list_filter = ["kind", "is_enabled", "team"]
     list_select_related = ["team"]
     search_fields = ["name", "team__slug"]
     fields = ["team", "name", "kind", "min_severity", "is_enabled", "created_at"]
     readonly_fields = ["team", "name", "kind", "created_at"]
+
+    def audit_team(self, obj: Channel) -> Team:
+        return obj.team
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

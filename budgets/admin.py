@@ -11,14 +11,19 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin, messages
+from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.forms import AdminUserCreationForm, UserChangeForm
-from django.db import models
+from django.contrib.auth.models import Group
+from django.db import models, transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
+from budgets import audit
+from budgets.admin_audit import Audited
 from budgets.failed_batches import put_back
+from budgets.keys import revoke_key
 from budgets.models import (
     Allocation,
     AuditEntry,
@@ -59,14 +64,23 @@ class ReadOnly(Undeletable):
         return False
 
 
-class _PersonCreationForm(AdminUserCreationForm):
+class _AddressInLowerCase:
+    """People log in by an address in whatever letters; it is kept in small ones."""
+
+    cleaned_data: dict[str, Any]
+
+    def clean_email(self) -> str:
+        return str(self.cleaned_data["email"]).lower()
+
+
+class _PersonCreationForm(_AddressInLowerCase, AdminUserCreationForm):
     class Meta:
         model = User
         fields = ("email",)
         field_classes: dict[str, Any] = {}  # Django's own names a field that this model has not
 
 
-class _PersonForm(UserChangeForm):
+class _PersonForm(_AddressInLowerCase, UserChangeForm):
     class Meta:
         model = User
         fields = "__all__"
@@ -80,7 +94,8 @@ class MembershipInline(admin.TabularInline):
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin):
+class UserAdmin(Audited, DjangoUserAdmin):
+    audit_noun = "user"
     form = _PersonForm
     add_form = _PersonCreationForm
     inlines = [MembershipInline]
@@ -95,12 +110,47 @@ class UserAdmin(DjangoUserAdmin):
     ]
     add_fieldsets = [(None, {"fields": ["email", "usable_password", "password1", "password2"]})]
 
+    def audit_members(self, obj: User) -> QuerySet[Membership]:
+        return Membership.objects.filter(user=obj)
+
+    def user_change_password(self, request: HttpRequest, id: str, form_url: str = "") -> HttpResponse:
+        before = User.objects.filter(pk=id).values_list("password", flat=True).first()
+        with transaction.atomic():
+            response = super().user_change_password(request, id, form_url)
+            person = User.objects.filter(pk=id).first()
+            if person is not None and person.password != before:
+                audit.record(
+                    team=None,
+                    actor=request.user.get_username(),
+                    action="user.password_changed",
+                    subject=person.email,
+                    before=None,
+                    after={"usable": person.has_usable_password()},
+                    now=timezone.now(),
+                )
+        return response
+
+
+admin.site.unregister(Group)
+
+
+@admin.register(Group)
+class GroupAdmin(Audited, DjangoGroupAdmin):
+    audit_noun = "group"
+
 
 @admin.register(Team)
-class TeamAdmin(Undeletable, admin.ModelAdmin):
+class TeamAdmin(Audited, Undeletable, admin.ModelAdmin):
+    audit_noun = "team"
     inlines = [MembershipInline]
     list_display = ["name", "slug", "created_at"]
     search_fields = ["name", "slug"]
+
+    def audit_team(self, obj: Team) -> Team:
+        return obj
+
+    def audit_members(self, obj: Team) -> QuerySet[Membership]:
+        return Membership.objects.filter(team=obj)
 
 
 class ComponentInline(ReadOnly, admin.TabularInline):
@@ -115,9 +165,10 @@ class LatencyBudgetInline(ReadOnly, admin.TabularInline):
 
 
 @admin.register(Feature)
-class FeatureAdmin(Undeletable, admin.ModelAdmin):
+class FeatureAdmin(Audited, Undeletable, admin.ModelAdmin):
     """Facts about a feature. Its components and versions come by a declaration, which judges them."""
 
+    audit_noun = "feature"
     inlines = [ComponentInline, LatencyBudgetInline]
     list_display = ["name", "slug", "team", "kind", "created_at", "archived_at"]
     list_filter = ["kind", "team"]
@@ -125,6 +176,9 @@ class FeatureAdmin(Undeletable, admin.ModelAdmin):
     search_fields = ["name", "slug"]
     readonly_fields = ["slug", "team", "created_at"]
     formfield_overrides = {models.URLField: {"assume_scheme": "https"}}
+
+    def audit_team(self, obj: Feature) -> Team:
+        return obj.team
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -157,9 +211,10 @@ class LatencyBudgetAdmin(ReadOnly, admin.ModelAdmin):
 
 
 @admin.register(IngestKey)
-class IngestKeyAdmin(Undeletable, admin.ModelAdmin):
-    """Keys are made by `manage.py create_key`, which shows the secret once; here they expire or are revoked."""
+class IngestKeyAdmin(ReadOnly, admin.ModelAdmin):
+    """Keys are made on a team's page or by `manage.py create_key`, which show them once; here they are revoked."""
 
+    actions = ["revoke"]
     list_display = [
         "name",
         "prefix",
@@ -174,10 +229,16 @@ class IngestKeyAdmin(Undeletable, admin.ModelAdmin):
     list_select_related = ["team"]
     search_fields = ["name", "prefix", "team__slug"]
     fields = ["team", "name", "prefix", "scopes", "created_at", "last_used_at", "expires_at", "revoked_at"]
-    readonly_fields = ["team", "prefix", "scopes", "created_at", "last_used_at"]
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+    def has_revoke_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("budgets.change_ingestkey")
+
+    @admin.action(description="Revoke the selected keys", permissions=["revoke"])
+    def revoke(self, request: HttpRequest, queryset: QuerySet[IngestKey]) -> None:
+        ids = list(queryset.values_list("pk", flat=True))
+        actor, now = request.user.get_username(), timezone.now()
+        count = sum(revoke_key(key_id=pk, actor=actor, now=now) for pk in ids)
+        self.message_user(request, f"{count} of {len(ids)} keys were revoked; the others had been before.")
 
 
 @admin.register(Batch)
