@@ -102,21 +102,24 @@ class IncidentAdmin(ReadOnly, admin.ModelAdmin):
 
 @admin.register(Channel)
 class ChannelAdmin(Audited, admin.ModelAdmin):
-    """Addresses and secrets are set by the API, which checks them; they are not shown here."""
+    """Addresses and secrets are set by pages and the API, which check them; they are not shown here."""
 
     audit_noun = "channel"
-    list_display = ["name", "team", "kind", "min_severity", "is_enabled", "created_at"]
+    list_display = ["name", "team", "kind", "min_severity", "is_enabled", "created_at", "deleted_at"]
     list_filter = ["kind", "is_enabled", "team"]
     list_select_related = ["team"]
     search_fields = ["name", "team__slug"]
-    fields = ["team", "name", "kind", "min_severity", "is_enabled", "created_at"]
-    readonly_fields = ["team", "name", "kind", "created_at"]
+    fields = ["team", "name", "kind", "min_severity", "is_enabled", "created_at", "deleted_at"]
+    readonly_fields = ["team", "name", "kind", "created_at", "deleted_at"]
 
     def audit_team(self, obj: Channel) -> Team:
         return obj.team
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False  # it would take with it what was sent; the channel's page leaves that to be read
 
 
 class DeliveryAttemptInline(ReadOnly, admin.TabularInline):

@@ -20,8 +20,8 @@ SCOPE_LINES = {
 }
 ROLE_LINES = {
     Membership.Role.VIEWER: "Viewer: looks",
-    Membership.Role.EDITOR: "Editor: also changes budgets and acts on incidents",
-    Membership.Role.ADMIN: "Admin: also people, keys and channels",
+    Membership.Role.EDITOR: "Editor: also changes budgets and channels, acts on incidents",
+    Membership.Role.ADMIN: "Admin: also people and keys",
 }
 
 

@@ -10,6 +10,7 @@ from django.conf import LazySettings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from alerts.channel_settings import delete_channel
 from alerts.models import Channel, Incident, Notification
 from budgets.models import Feature
 from tests.alerts.scenes import burn, incidents_of, look, overrun
@@ -301,6 +302,59 @@ def test_two_teams_may_each_have_a_channel_of_one_name(api: Api) -> None:
     team = make_team()
     assert api.put("channels/pager", WEBHOOK).status_code == 201
     assert Api(team, key_with(team)).put("channels/pager", WEBHOOK).status_code == 201
+
+
+def test_an_email_channel_is_made_and_then_changed(api: Api) -> None:
+    made = api.put("channels/mail", {"kind": "email", "to": [" oncall@example.com"]})
+    assert made.status_code == 201
+    assert made.json() == {
+        "name": "mail",
+        "kind": "email",
+        "to": ["oncall@example.com"],
+        "min_severity": "ticket",
+        "enabled": True,
+    }
+    document = {"kind": "email", "to": ["oncall@example.com", "kim@example.com"], "min_severity": "page"}
+    changed = api.put("channels/mail", document)
+    assert changed.status_code == 200
+    assert (changed.json()["to"], changed.json()["min_severity"]) == (document["to"], "page")
+
+
+def test_a_channel_may_become_another_kind(api: Api) -> None:
+    api.put("channels/pager", WEBHOOK)
+    assert api.put("channels/pager", {"kind": "email", "to": ["kim@example.com"]}).status_code == 200
+    assert Channel.objects.get().config == {"to": ["kim@example.com"]}
+    back = api.put("channels/pager", {"kind": "webhook", "url": WEBHOOK["url"]})
+    assert back.json()["secret"] != SECRET
+
+
+def test_the_name_of_a_deleted_channel_is_free(api: Api) -> None:
+    api.put("channels/pager", WEBHOOK)
+    delete_channel(channel_id=Channel.objects.get().pk, actor="kim@example.com", now=NOW)
+    assert api.put("channels/pager", WEBHOOK).status_code == 201
+    assert Channel.objects.kept().count() == 1
+
+
+@pytest.mark.parametrize(
+    ("document", "fields"),
+    [
+        ({"kind": "email"}, ["to"]),
+        ({"kind": "email", "to": []}, ["to"]),
+        ({"kind": "email", "to": "kim@example.com"}, ["to"]),
+        ({"kind": "email", "to": ["kim"]}, ["to"]),
+        ({"kind": "email", "to": ["kim@example.com\nBcc: a@example.com"]}, ["to"]),
+        ({"kind": "email", "to": ["kim@example.com"], "url": "https://example.com"}, ["url"]),
+        ({"kind": "email", "to": ["kim@example.com"], "secret": SECRET}, ["secret"]),
+    ],
+    ids=str,
+)
+def test_an_email_channel_that_cannot_be_is_refused(
+    api: Api, document: dict[str, Any], fields: list[str]
+) -> None:
+    answer = api.put("channels/mail", document)
+    assert (answer.status_code, error_code(answer)) == (400, "invalid_channel")
+    assert list(answer.json()["error"]["fields"]) == fields
+    assert Channel.objects.count() == 0
 
 
 @pytest.mark.parametrize(

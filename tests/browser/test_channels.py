@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from django.conf import LazySettings
+from playwright.sync_api import expect
+
+from alerts.models import Channel
+from budgets.models import Membership, Team
+from tests.browser.conftest import Visit
+from tests.browser.test_pages import _SMALL_TARGETS
+from tests.factories import make_channel, make_team
+from tests.people import PASSWORD, make_person
+from tests.receivers import Reply, WebhookReceiver, webhook_receiver
+
+__all__ = ["webhook_receiver"]
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+
+EMAIL = "editor@example.com"
+LIST = "/teams/assistants/channels/"
+
+
+@pytest.fixture
+def team(settings: LazySettings) -> Team:
+    settings.OUTBOUND_ALLOWED_CIDRS = ["127.0.0.1/32"]
+    team = make_team(slug="assistants", name="Assistants")
+    make_person(EMAIL, team=team, role=Membership.Role.EDITOR)
+    return team
+
+
+def test_an_editor_makes_a_webhook_tests_it_and_reads_what_went_wrong(
+    visit: Visit, team: Team, webhook_receiver: WebhookReceiver
+) -> None:
+    page = visit.page
+    visit.go(LIST)
+    visit.log_in(EMAIL, PASSWORD)
+    expect(page.locator("main")).to_contain_text("Nobody is told of this team's incidents")
+    page.get_by_role("link", name="New channel").click()
+
+    page.get_by_label("Name").fill("on-call")
+    page.get_by_label("URL").fill("ftp://hooks.example.com")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#id_url_error")).to_contain_text("must start with https:// or http://")
+    expect(page.get_by_label("Name")).to_have_value("on-call")
+    # The browser tells of the form that was refused; that is what was asked for.
+    visit.complaints.clear()
+
+    page.get_by_label("URL").fill(webhook_receiver.url)
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#new-secret")).to_contain_text("whsec_")
+    expect(page).to_have_url(f"{visit.base}{LIST}{Channel.objects.get().pk}/")
+
+    webhook_receiver.answer(Reply(200, body=b"thank you"))
+    page.get_by_role("button", name="Send a test").click()
+    expect(page.locator(".message")).to_contain_text("Delivered")
+    expect(page.locator("#new-secret")).to_have_count(0)
+    test = page.locator("#test")
+    expect(test.locator("li").first).to_contain_text("Firing message")
+    expect(test.locator("li").first).to_contain_text("HTTP 200")
+    expect(test).to_contain_text("thank you")
+    expect(test.locator("li").last).to_contain_text("HTTP 204")
+
+    webhook_receiver.answer(Reply(500, body=b"no route for you"))
+    page.get_by_role("button", name="Send a test").click()
+    expect(page.get_by_role("alert")).to_contain_text("Not delivered. The receiver answered 500.")
+    expect(test).to_contain_text("no route for you")
+    expect(page.locator(".channel-log > li")).to_have_count(3)
+
+    visit.go(LIST)
+    expect(page.locator("tbody tr")).to_contain_text("The receiver answered 500.")
+
+
+def test_axe_finds_nothing_on_the_pages_of_channels_and_nothing_scrolls_sideways(
+    visit: Visit, team: Team, webhook_receiver: WebhookReceiver
+) -> None:
+    page, found = visit.page, []
+    make_channel(team, name="x" * 200, min_severity="page", is_enabled=False)
+    Channel.objects.create(team=team, name="mail", kind="email", config={"to": ["oncall@example.com"]})
+    channel = make_channel(team, name="on-call", url=webhook_receiver.url)
+    webhook_receiver.answer(Reply(200, body=b"a" * 3000), Reply(503, body=b"<p>moving</p>\n" * 40))
+    visit.go(f"{LIST}{channel.pk}/")
+    visit.log_in(EMAIL, PASSWORD)
+    page.get_by_role("button", name="Send a test").click()
+    expect(page.get_by_role("alert")).to_contain_text("Not delivered")
+    for path in (
+        "",
+        "new/",
+        "new/?kind=email",
+        *(f"{channel.pk}/{part}" for part in ("", "secret/", "delete/")),
+    ):
+        visit.go(f"{LIST}{path}")
+        for details in page.locator("main details").all():
+            details.locator("summary").first.click()
+        for theme, width in (("light", 1280), ("dark", 390)):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.emulate_media(color_scheme=theme)
+            for violation in Axe().run(page).response["violations"]:
+                nodes = [node["html"][:200] for node in violation["nodes"][:3]]
+                found.append(f"{path} {theme} {width}: {violation['id']}: {violation['help']} {nodes}")
+        for width in (320, 390, 1280):
+            page.set_viewport_size({"width": width, "height": 900})
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            if wide > width:
+                found.append(f"{path} is {wide} px wide at {width}")
+            found += [f"{path} at {width}: {target} is too small" for target in page.evaluate(_SMALL_TARGETS)]
+    assert found == [], "\n".join(found)
