@@ -113,6 +113,16 @@ class Installation:
     def end(self, name: str) -> None:
         self.servers.processes.end(self.processes.pop(name))
 
+    def start_again_what_ended(self) -> None:
+        """As `make serve` does, or whatever else the processes run under."""
+        if self.servers.postgres is not None and not self.servers.postgres.is_running:
+            self.servers.stop_postgres()
+            self.servers.start_postgres()
+        for name, start in (("worker", self.start_worker), ("beat", self.start_beat)):
+            if not self.processes[name].is_running:
+                self.end(name)
+                start()
+
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "manage.py", *arguments],
@@ -227,9 +237,10 @@ class Installation:
 
 
 @contextlib.contextmanager
-def installed() -> Iterator[Installation]:
-    """An installation in a fresh folder, with one feature; everything ends with the block."""
-    with temporary_data_dir() as folder, EmbeddedServers(folder) as servers:
+def installed(data_dir: Path | None = None) -> Iterator[Installation]:
+    """An installation in this empty folder or a fresh one, with one feature; everything ends with the block."""
+    where = temporary_data_dir() if data_dir is None else contextlib.nullcontext(data_dir)
+    with where as folder, EmbeddedServers(folder) as servers:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = int(probe.getsockname()[1])
         installation = Installation(servers, port)
