@@ -32,6 +32,7 @@ test: lint chromium ## run every check and every test, in a real browser too (AR
 lint: export DATABASE_URL = postgres://dashboard:secret@127.0.0.1:1/dashboard
 lint: export REDIS_URL = redis://127.0.0.1:1/0
 lint: export PUBLIC_URL = https://latency.example.org
+lint: export TRUST_X_FORWARDED_PROTO = true
 lint: export EMAIL_URL = smtp+tls://mail.example.org:587
 lint: export SECRET_KEY = not-a-secret-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ
 lint: export KEY_PEPPER = not-a-pepper-0123456789-abcdefghijklmnopqrstuvwxyz-ABCDEFGHIJ
