@@ -233,3 +233,46 @@ def test_the_factory_makes_keys_of_every_scope() -> None:
     key, token = make_key(make_team())
     assert key.scopes == ["ingest", "read", "write"]
     assert authenticate(token, NOW) == key
+
+
+def test_a_key_made_under_a_former_pepper_goes_on_and_is_kept_under_the_new_one(settings: Settings) -> None:
+    key, token = create()
+    before = bytes(IngestKey.objects.get(pk=key.pk).digest)
+    settings.KEY_PEPPER, settings.KEY_PEPPER_FALLBACKS = "new " * 12, ["older " * 12, settings.KEY_PEPPER]
+    assert authenticate(token, NOW) == key
+    assert bytes(IngestKey.objects.get(pk=key.pk).digest) != before
+    settings.KEY_PEPPER_FALLBACKS = []
+    assert authenticate(token, NOW) == key
+
+
+def test_a_key_under_a_pepper_that_is_gone_is_worthless(settings: Settings) -> None:
+    _, token = create()
+    settings.KEY_PEPPER = "new " * 12
+    assert authenticate(token, NOW) is None
+    settings.KEY_PEPPER_FALLBACKS = ["another " * 12]
+    assert authenticate(token, NOW) is None
+
+
+def test_a_wrong_secret_is_wrong_under_every_pepper_and_changes_nothing(settings: Settings) -> None:
+    key, token = create()
+    settings.KEY_PEPPER, settings.KEY_PEPPER_FALLBACKS = "new " * 12, [settings.KEY_PEPPER]
+    before = bytes(IngestKey.objects.get(pk=key.pk).digest)
+    assert authenticate(f"{token[:-1]}{'a' if token[-1] != 'a' else 'b'}", NOW) is None
+    assert authenticate("ld_nobody00_" + "a" * 40, NOW) is None
+    assert bytes(IngestKey.objects.get(pk=key.pk).digest) == before
+
+
+def test_a_revoked_key_stays_worthless_under_a_former_pepper(settings: Settings) -> None:
+    key, token = create()
+    revoke_key(key_id=key.pk, actor="a test", now=NOW)
+    settings.KEY_PEPPER, settings.KEY_PEPPER_FALLBACKS = "new " * 12, [settings.KEY_PEPPER]
+    assert authenticate(token, NOW) is None
+
+
+def test_asking_under_the_present_pepper_writes_no_digest(settings: Settings) -> None:
+    key, token = create()
+    settings.KEY_PEPPER_FALLBACKS = ["older " * 12]
+    authenticate(token, NOW)
+    with CaptureQueriesContext(connection) as queries:
+        assert authenticate(token, NOW) == key
+    assert len(queries) == 1
