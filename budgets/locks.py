@@ -10,6 +10,7 @@ PARTITIONS = 1
 ROLL_UP = 2  # shared by roll-ups, exclusive to a rebuild, so that it sees all of a range or none
 COMPACT = 3
 REJUDGE = 4
+DISCARD = 5
 ACCOUNT_MAILS = 20  # counting them and adding one
 
 

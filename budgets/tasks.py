@@ -20,6 +20,7 @@ from . import (
     retention,
     rollups,
 )
+from . import discard as discarding
 from .burn_rates import BURN_RATE_WINDOWS
 from .models import Sweep
 
@@ -84,6 +85,14 @@ def rejudge() -> None:
     judged = rebuild.rejudge(now=timezone.now())
     if judged:
         doorbell.send("alerts.tasks.evaluate", judged)
+
+
+@shared_task
+def discard() -> None:
+    """Takes what discarded batches held out of the rollups, and deletes it."""
+    touched = discarding.finish_discards(now=timezone.now())
+    if touched:
+        doorbell.send("alerts.tasks.evaluate", sorted(touched))
 
 
 @shared_task

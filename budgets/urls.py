@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from budgets.views import accounts, audit, editor, features, invitations, keys, teams
+from budgets.views import accounts, audit, batches, editor, features, invitations, keys, teams
 
 urlpatterns = [
     path("", features.overview, name="overview"),
@@ -31,6 +31,9 @@ urlpatterns = [
     ),
     path("teams/<slug:slug>/keys/", keys.keys, name="team-keys"),
     path("teams/<slug:slug>/keys/<int:pk>/revoke/", keys.revoke, name="team-key-revoke"),
+    path("teams/<slug:slug>/batches/", batches.batches, name="team-batches"),
+    path("teams/<slug:slug>/batches/discard/", batches.discard, name="team-discard"),
+    path("teams/<slug:slug>/rejected/", batches.rejected, name="team-rejected"),
     path("teams/<slug:slug>/audit/", audit.team_audit, name="team-audit"),
     path("teams/<slug:slug>/audit.csv", audit.team_audit, {"form": "csv"}, name="team-audit-csv"),
     path("logout/", LogoutView.as_view(), name="logout"),

@@ -40,6 +40,7 @@ app.steps["consumer"].add(heartbeat.Heartbeat)
 
 # Each is short and idempotent and finds its work in PostgreSQL: a lost tick or a second beat changes nothing.
 app.conf.beat_schedule = {
+    "finish what was discarded": _every(60, "budgets.tasks.discard"),
     "roll up pending batches that no hint announced": _every(2, "budgets.tasks.roll_up"),
     "evaluate every rule": _every(10, "alerts.tasks.evaluate"),
     "deliver notifications that are due": _every(5, "alerts.tasks.deliver_due"),
@@ -50,7 +51,6 @@ app.conf.beat_schedule = {
 }
 
 
-@signals.task_prerun.connect
 @signals.setup_logging.connect
 def _keep_logging(**kwargs: object) -> None:
     """Django has set logging up already, by settings. That somebody answers keeps Celery from doing so anew."""
@@ -70,6 +70,7 @@ def _forget_requests(task: Any, **kwargs: object) -> None:
         request_ids.leave(token)
 
 
+@signals.task_prerun.connect
 def _drop_dead_connections(**kwargs: object) -> None:
     """As Django does before each request. A task that opens no transaction would go on with a dead connection
     after PostgreSQL was restarted, and so would the next one in the same process or thread."""

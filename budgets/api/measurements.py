@@ -7,8 +7,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Router
 
-from budgets import doorbell, ingest, meters
+from budgets import doorbell, ingest, meters, rejections
 from budgets.errors import Refusal
+from budgets.models import IngestKey
 
 from . import described
 from .auth import BearerKey
@@ -24,13 +25,17 @@ router = Router()
 )
 def post_measurements(request: HttpRequest) -> HttpResponse:
     """Stores what is usable of the body before it answers, and says why the rest is not."""
-    body = _read_body(request)
-    answer = ingest.accept(
-        key=request.auth,  # type: ignore[attr-defined]
-        body=body,
-        idempotency_key=request.headers.get("Idempotency-Key"),
-        now=timezone.now(),
-    )
+    key: IngestKey = request.auth  # type: ignore[attr-defined]
+    now = timezone.now()
+    try:
+        body = _read_body(request)
+        answer = ingest.accept(
+            key=key, body=body, idempotency_key=request.headers.get("Idempotency-Key"), now=now
+        )
+    except Refusal as refusal:
+        rejections.keep_refusal(key, refusal, now=now)
+        raise
+    rejections.keep_rejected_items(key, body, answer.document, status=answer.status, now=now)
     is_stored = answer.batch_id is not None
     meters.count_answer(
         answer.document, body_bytes=len(body), is_stored=is_stored, is_replay=answer.is_replay

@@ -15,6 +15,8 @@ from budgets.roles import role_in
 TABS = {
     "team-members": "Members",
     "team-keys": "Keys",
+    "team-batches": "Batches",
+    "team-rejected": "Rejected",
     "team-channels": "Channels",
     "team-audit": "Audit log",
 }

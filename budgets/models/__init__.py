@@ -3,6 +3,7 @@
 from .audit import AuditEntry
 from .features import Allocation, Component, Feature, LatencyBudget, Milestone
 from .ingest import Batch, IngestKey, Measurement, Series, Span, Status
+from .rejections import RejectedPayload
 from .rollups import DayRollup, DirtyDay, DirtyHour, HourRollup, MinuteRollup, Rollup, Sweep
 from .teams import AccountMail, Invitation, Membership, Team, User
 
@@ -24,6 +25,7 @@ __all__ = [
     "Membership",
     "Milestone",
     "MinuteRollup",
+    "RejectedPayload",
     "Rollup",
     "Series",
     "Span",

@@ -29,11 +29,13 @@ from budgets.models import (
     Measurement,
     Membership,
     MinuteRollup,
+    RejectedPayload,
     Series,
     Span,
     Team,
     User,
 )
+from budgets.rejections import keep_rejected_items
 from tests.factories import NOW, feature_document, make_feature, make_key, make_team, request_item
 
 pytestmark = pytest.mark.django_db
@@ -147,6 +149,14 @@ ATTEMPTS = [
         ),
     ),
     *attempts(
+        "batch_discarded_at_exactly_when_discarded",
+        Batch,
+        {"state": "discarded"},
+        {"discarded_at": NOW},
+        {"state": "discarding", "discarded_at": NOW},
+    ),
+    *attempts("rejected_payload_says_what_was_rejected", RejectedPayload, {"code": "", "rejected_count": 0}),
+    *attempts(
         "batch_with_idempotency_key_keeps_its_answer", Batch, {"payload_digest": None}, {"answer": None}
     ),
     *attempts("series_once", Series, None),
@@ -227,6 +237,8 @@ def _sound_rows() -> None:
     request = request_item(feature, trace_id=uuid4().hex, components=calls, milestones={})
     body = msgspec.json.encode({"requests": [request]})
     assert ingest.accept(key=key, body=body, idempotency_key="a", now=NOW).status == 200
+    refused = {"rejected": [{"index": 0, "in": "requests", "code": "a", "message": "b"}]}
+    keep_rejected_items(key, body, refused, status=200, now=NOW)
     rollups.roll_up(now=NOW)
     rollups.compact(now=NOW + timedelta(days=2))
 
