@@ -15,7 +15,14 @@ from budgets.documents import read_document
 from budgets.drafts import WINDOWS, Checked, Draft, DraftComponent, DraftMilestone, Sum
 from budgets.errors import Refusal
 from budgets.estimates import Observed, good_ratio, observe, over_ratio
-from budgets.features import PlannedVersion, declared_document, describe, plan_versions, with_documents
+from budgets.features import (
+    PlannedVersion,
+    declared_document,
+    describe,
+    digest_of,
+    plan_versions,
+    with_documents,
+)
 from budgets.histogram import AtLeast
 from budgets.models import Feature, Milestone, Team
 from budgets.tiles import Percentiles, Totals
@@ -155,6 +162,8 @@ class Preview:
     since: str = ""
     is_new: bool = False
     has_observations: bool = False
+    is_stale: bool = False
+    """Somebody else has saved the feature since the form was opened."""
 
 
 @dataclass(frozen=True)
@@ -376,6 +385,7 @@ def _preview(
         since=_since(observed, now),
         is_new=feature is None,
         has_observations=observed.first_day is not None,
+        is_stale=before is not None and digest_of(before) != draft.digest,
     )
 
 

@@ -37,6 +37,7 @@ UNREADABLE_MILLISECONDS = {
     "-3": "more than 0 ms",
     "169 h": "at most 604,800,000 ms",
     "0.0001": "three decimals",
+    "1.0001": "three decimals",
     "1 2": "no number",
     "1.2.3": "no number",
     "3.": "no number",

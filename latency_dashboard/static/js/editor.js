@@ -27,8 +27,10 @@
     const clean = text.trim().replace(/\s+/g, " ").replaceAll("\u2019", "'").toLowerCase();
     const match = /^([\d.,' ]*?) ?([a-z]*)$/.exec(clean);
     if (!match || clean.length > 40 || !Object.hasOwn(UNITS, match[2])) return NaN;
-    const ms = thousandths(readNumber(match[1].trim()) * UNITS[match[2]]);
-    return ms > 0 && ms <= 604800000 ? ms : NaN;
+    const typed = readNumber(match[1].trim()) * UNITS[match[2]];
+    const ms = thousandths(typed);
+    const isFiner = Math.abs(typed - ms) > 1e-6;
+    return ms > 0 && ms <= 604800000 && !isFiner ? ms : NaN;
   }
 
   function readNumber(text) {
@@ -133,6 +135,11 @@
     const at = percent(each.budget / whole);
     const bar = place.querySelector("[data-bar]");
     bar.replaceChildren(...drawn, element("line", { class: "limit", x1: at, x2: at, y1: 0, y2: 32 }));
+    // Half a name says less than none: the row has it beside the same colour.
+    for (const box of drawn) {
+      const name = box.lastChild;
+      if (name.getComputedTextLength() + 8 > box.firstChild.getBoundingClientRect().width) name.remove();
+    }
     const said = parts.map(([label, ms]) => `${label} ${written(ms)} ms`).join(", ");
     bar.setAttribute("aria-label", `${each.label}, ${written(each.budget)} ms: ${said}. ${text}.`);
   }
@@ -279,6 +286,8 @@
   let isDirty = Boolean(document.querySelector(".problems-panel, .conflict"));
   form.addEventListener("submit", () => { isDirty = false; });
   addEventListener("beforeunload", (event) => { if (isDirty) event.preventDefault(); });
+
+  addEventListener("resize", update);
 
   // The preview comes by itself now.
   form.querySelector("[data-preview]").hidden = true;
