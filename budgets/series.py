@@ -40,6 +40,7 @@ def find(team: Team, targets: Iterable[Target]) -> Found:
     # In their order: of several that are new, the first gets what the limits leave.
     wanted = dict.fromkeys(targets)
     features = _features(team, {target[0] for target in wanted})
+    caches = {feature_id: _cache_of(feature_id) for feature_id, _ in features.values()}
     resolved: dict[Target, int | Reason] = {}
     unknown: dict[int, list[Target]] = {}
     for target in wanted:
@@ -52,7 +53,7 @@ def find(team: Team, targets: Iterable[Target]) -> Found:
         if archived_at is not None:
             resolved[target] = Reason("feature_archived", f"Feature {target[0]!r} is archived.")
             continue
-        known = _cache_of(feature_id).get(target[1:])
+        known = caches[feature_id].get(target[1:])
         if known is not None and (known[1] is None or known[1] > time.monotonic()):
             resolved[target] = known[0]
         else:
