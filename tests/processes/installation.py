@@ -174,12 +174,14 @@ class Installation:
         finally:
             connection.close()
 
-    def post(self, count: int = 10, *, ago: timedelta = timedelta(0), **headers: str) -> Answer:
+    def post(
+        self, count: int = 10, *, ago: timedelta = timedelta(0), now: datetime | None = None, **headers: str
+    ) -> Answer:
         """Posts measurements that ended so long ago, and keeps count of what was accepted.
 
-        Send one again only where no answer came: a replay is counted here as well.
+        Send one again only where no answer came, and with the same `now`: a replay is counted here as well.
         """
-        started_at = (datetime.now(UTC) - ago - timedelta(milliseconds=500)).isoformat()
+        started_at = ((now or datetime.now(UTC)) - ago - timedelta(milliseconds=500)).isoformat()
         item = {"feature": "support-chat", "started_at": started_at, "duration_ms": 500}
         items = [{**item, "component": ("model", "tools")[n % 2]} for n in range(count)]
         answer = self.ask("POST", "/api/v1/measurements", {"measurements": items}, **headers)

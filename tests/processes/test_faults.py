@@ -9,7 +9,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -132,8 +132,9 @@ def load(installation: Installation) -> Iterator[list[str]]:
 
     def send() -> None:
         while not is_over.is_set():
-            idempotency_key = str(uuid.uuid4())
-            while installation.post(**{"Idempotency-Key": idempotency_key}).status != 200:
+            # The same body each time: the first try may have been stored, and only its answer lost.
+            idempotency_key, now = str(uuid.uuid4()), datetime.now(UTC)
+            while installation.post(now=now, **{"Idempotency-Key": idempotency_key}).status != 200:
                 repeated.append(idempotency_key)
                 if is_over.wait(0.05):  # a pause between tries, as any sender makes
                     return
