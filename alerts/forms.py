@@ -87,10 +87,14 @@ class WebhookForm(ChannelForm):
         label="Signing secret (optional)",
         required=False,
         max_length=200,
-        help_text="whsec_… of the receiver's. Left empty, one is made for a new channel and shown once, and that of an "
-        "old one stays.",
+        help_text="whsec_… of the receiver's. Left empty, one is made and shown once.",
         widget=_text(),
     )
+
+    def __init__(self, *args: Any, channel: Channel | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, channel=channel, **kwargs)
+        if channel is not None:
+            self.fields["secret"].help_text = "whsec_… of the receiver's. Left empty, it stays as it is."
 
     def config(self) -> dict[str, Any]:
         return {"url": self.cleaned_data["url"], "secret": self.cleaned_data["secret"] or None}

@@ -274,7 +274,7 @@ class TestIncidentPage:
         text = text_of(page(viewer, incident.get_absolute_url())).replace("\N{NO-BREAK SPACE}", " ")
 
         assert "on-call hook (Webhook) : opened – Waiting" in text
-        assert "1. Failed: the receiver answered 503, HTTP 503, 1.84 s" in text
+        assert "1. Failed, HTTP 503, 1.84 s. the receiver answered 503" in text
 
     def test_says_so_where_nobody_was_told(self, viewer: Client, incident: Incident) -> None:
         assert not Channel.objects.exists()
