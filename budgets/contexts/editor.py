@@ -228,11 +228,15 @@ def editor_page(
     teams: Sequence[Team] = (),
     environment: str,
     now: datetime,
+    is_untouched: bool = False,
     shows_errors: bool = False,
     refused: Mapping[str, Sequence[str]] | None = None,
     conflict: Conflict | None = None,
 ) -> EditorPage:
-    """The form for a draft; `refused` is what only saving found out, by field."""
+    """The form for a draft; `refused` is what only saving found out, by field.
+
+    What nobody has typed into yet is not told what is wrong with it.
+    """
     checked = draft.check()
     days = {OBSERVED_DAYS} | {int(m.window) for m in draft.milestones if m.window in WINDOWS}
     observed = (
@@ -259,7 +263,7 @@ def editor_page(
             for name in sorted(observed.components() - named)
             if (line := _observed_line(observed.totals(f"component:{name}", OBSERVED_DAYS))) is not None
         ],
-        preview=_preview(draft, checked, observed, feature, now),
+        preview=_preview(draft, checked, observed, feature, now, is_untouched=is_untouched),
         errors=errors,
         problems=_problems(draft, errors),
         conflict=conflict,
@@ -371,9 +375,15 @@ def _bar(one: Sum) -> Bar:
 
 
 def _preview(
-    draft: Draft, checked: Checked, observed: Observed, feature: Feature | None, now: datetime
+    draft: Draft,
+    checked: Checked,
+    observed: Observed,
+    feature: Feature | None,
+    now: datetime,
+    *,
+    is_untouched: bool,
 ) -> Preview:
-    problems = _problems(draft, checked.errors)
+    problems = [] if is_untouched else _problems(draft, checked.errors)
     before = current_document(feature) if feature else None
     planned = _planned(feature, draft.slug, checked, now)
     return Preview(

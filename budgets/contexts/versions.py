@@ -28,6 +28,8 @@ class VersionEntry:
     is_retirement: bool
     is_in_force: bool
     is_ahead: bool
+    is_overtaken: bool
+    """The next version took its place before it was in force."""
     note: str
     is_note_new: bool
     words: str
@@ -64,7 +66,10 @@ def versions_page(feature: Feature, now: datetime) -> VersionsPage:
     before: dict[str, LatencyBudget] = {}
     rows: list[tuple[LatencyBudget, VersionEntry]] = []
     for version in found.order_by("milestone", "version"):
-        rows.append((version, _entry(version, before.get(version.milestone), in_force, now)))
+        last = before.get(version.milestone)
+        if last is not None and last.version > 1 and version.effective_from <= last.effective_from:
+            rows[-1] = (last, replace(rows[-1][1], is_overtaken=True, is_ahead=False))
+        rows.append((version, _entry(version, last, in_force, now)))
         before[version.milestone] = version
     # First token, then complete, within what was saved together.
     rows.sort(key=lambda row: row[1].milestone, reverse=True)
@@ -100,6 +105,7 @@ def _entry(
         is_retirement=version.is_retired,
         is_in_force=(version.milestone, version.version) in in_force,
         is_ahead=version.version > 1 and version.effective_from > now,
+        is_overtaken=False,
         note=version.note,
         is_note_new=before is None or before.note != version.note,
         words=milestone_words(whole) if whole else "",

@@ -265,12 +265,14 @@ def _editor(
     refused: Mapping[str, Sequence[str]] | None = None,
     conflict: Conflict | None = None,
 ) -> EditorPage:
+    """The page for a draft; before anything was typed, where the request only reads."""
     return editor_page(
         draft,
         feature=feature,
         teams=teams,
         environment=asked_environment(request.GET.get("environment")),
         now=now,
+        is_untouched=request.method != "POST",
         shows_errors=shows_errors,
         refused=refused,
         conflict=conflict,

@@ -774,6 +774,16 @@ class TestVersions:
         assert "version 1 In force always 3000 ms, 99 % over 28 days; model 1500 ms" in text
         assert text.index("version 3") < text.index("version 2") < text.index("version 1")
 
+    def test_one_that_was_overtaken_says_that_it_never_counted(
+        self, viewer: Client, feature: Feature
+    ) -> None:
+        budget = feature_document()["latency_budgets"][0]
+        for ms in (4000, 5000):
+            redeclare(feature, latency_budgets=[{**budget, "budget_ms": ms}])
+        text = text_of(viewer.get("/features/support-chat/versions/"))
+        assert "version 3 ahead In force from" in text
+        assert "version 2 Never in force: the next version took its place" in text
+
     def test_queries_do_not_grow_with_versions(
         self, viewer: Client, feature: Feature, django_assert_max_num_queries: DjangoAssertNumQueries
     ) -> None:
@@ -786,3 +796,8 @@ class TestVersions:
             redeclare(feature, latency_budgets=[budget], now=NOW + timedelta(minutes=ms))
         with django_assert_max_num_queries(len(first)):
             assert "version 11" in text_of(viewer.get(address))
+
+
+def test_what_nobody_has_typed_into_is_not_told_what_is_wrong(editor: Client) -> None:
+    assert "To mend first" not in text_of(editor.get(NEW))
+    assert "To mend first" in text_of(editor.post(NEW, opened(editor, NEW).data("add")))
