@@ -16,8 +16,7 @@ from django.template.loader import render_to_string
 from alerts.addresses import Network
 from alerts.channels.base import InvalidConfig
 from alerts.channels.message import Message
-from alerts.outbound import DEADLINE_S, Answer
-from alerts.outbound_mail import send_mail
+from alerts.outbound import DEADLINE_S, Answer, send_mail
 from alerts.wording import Letter, letter
 
 # A team's list belongs into one address of the mail server's, where people can also leave it.

@@ -13,7 +13,7 @@ from django.urls import reverse
 
 from alerts.channels import KINDS
 from alerts.models import Channel, DeliveryAttempt, Notification, Severity
-from alerts.outbound_mail import reaches_people
+from alerts.outbound import reaches_people
 from budgets.models import Team
 
 PAGE_SIZE: Final = 25

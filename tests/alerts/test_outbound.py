@@ -15,7 +15,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from alerts import outbound
 from alerts.addresses import DENIED_IPV4, METADATA_ADDRESSES, forbidden_reason, parse_networks
 from alerts.outbound import (
     EXCERPT_BYTES,
@@ -26,6 +25,7 @@ from alerts.outbound import (
     check_url,
     post,
 )
+from alerts.outbound.connections import tls_context
 from tests.receivers import HANG, Exchange, Reply, WebhookReceiver
 
 LOOPBACK = parse_networks(["127.0.0.1/32"])
@@ -610,9 +610,9 @@ def tls_receiver() -> Iterator[WebhookReceiver]:
 def trusted_certificate(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The system trusts the receiver's certificate, the way an operator adds a private authority."""
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
-    outbound._tls_context.cache_clear()
+    tls_context.cache_clear()
     yield
-    outbound._tls_context.cache_clear()
+    tls_context.cache_clear()
 
 
 @pytest.mark.usefixtures("trusted_certificate")

@@ -20,7 +20,7 @@ from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
 from django.core.mail.backends.smtp import EmailBackend
 
-from alerts.outbound import DEADLINE_S, EXCERPT_BYTES, Answer, DeliveryError, readable
+from .answers import DEADLINE_S, EXCERPT_BYTES, Answer, DeliveryError, readable
 
 SMTP_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
 # A log and nothing at all: who waits for an alert must not be told that it was delivered there.
