@@ -24,7 +24,7 @@ from budgets.pages import PageRequest
 from budgets.rejections import last_rejected
 from budgets.roles import Role, require_role
 
-BATCHES_A_PAGE = 50
+BATCHES_A_PAGE = 25
 
 
 @login_required
