@@ -4,7 +4,9 @@ import os
 from contextvars import Token
 from typing import Any
 
+import kombu
 from celery import Celery, signals
+from celery.app.amqp import AMQP
 from django.db import close_old_connections
 from kombu.transport.redis import Channel
 
@@ -13,7 +15,26 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "latency_dashboard.settings")
 from budgets import request_ids
 from latency_dashboard import heartbeat
 
-app = Celery("latency_dashboard")
+# Between two tries of a worker, or of beat, to reach a broker that is away.
+LONGEST_WAIT_S = 5
+
+
+class Connection(kombu.Connection):
+    """A connection to the broker that is tried for again every few seconds, however long the broker was away.
+
+    kombu's own waits grow to half a minute, and that is for how long everything would stand still afterwards.
+    """
+
+    def ensure_connection(self, *args: Any, **options: Any) -> kombu.Connection:  # type: ignore[override]
+        waits = {"interval_start": 1, "interval_step": 1, "interval_max": LONGEST_WAIT_S}
+        return super().ensure_connection(*args, **waits | options)
+
+
+class Amqp(AMQP):
+    Connection = Connection
+
+
+app = Celery("latency_dashboard", amqp=Amqp)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["budgets", "alerts"])
 

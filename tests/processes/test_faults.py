@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import threading
 import uuid
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from latency_dashboard.celery import LONGEST_WAIT_S
 from tests.children import eventually
 from tests.processes.installation import Installation, installed
 
@@ -91,6 +93,31 @@ def test_with_redis_away_a_post_is_answered_and_its_roll_up_follows_when_redis_i
     installation.assert_nothing_was_lost_or_counted_twice()
 
 
+def test_redis_may_stay_away_for_longer_than_anybody_waits(installation: Installation):
+    """A worker waits ever longer between its tries, up to LONGEST_WAIT_S. Nothing else waits for as long:
+    the doorbell is silent for 5 s, a hint expires after 2 s, a connection is given up after 5 s."""
+    beat, worker = installation.processes["beat"], installation.processes["worker"]
+    said_before = {name: len(installation.log_of(name)) for name in ("worker", "beat")}
+
+    def waits(name: str) -> list[float]:
+        said = installation.log_of(name)[said_before[name] :]
+        return [float(seconds) for seconds in re.findall(r"Trying again in ([\d.]+) seconds", said)]
+
+    installation.servers.stop_valkey()
+    # 1. Until the worker has waited for as long as it ever does, and then once more. Beat may wait or go on sweeping.
+    assert eventually(
+        lambda: installation.post().status == 200 and waits("worker").count(LONGEST_WAIT_S) >= 2, seconds=120
+    ), installation.log_of("worker")
+    assert max(*waits("worker"), *waits("beat")) == LONGEST_WAIT_S
+    assert installation.pending >= 2
+    # 2. Back, and at once as before.
+    installation.servers.start_valkey()
+    assert installation.is_caught_up(), installation.log_of("worker") + installation.log_of("beat")
+    assert (worker.is_running, beat.is_running) == (True, True)
+    assert eventually(lambda: installation.ask("GET", "/readyz").status == 200)
+    installation.assert_nothing_was_lost_or_counted_twice()
+
+
 def test_redis_may_go_away_while_tasks_are_in_the_hands_of_the_worker(installation: Installation):
     """They are lost with it, and the worker goes on: a task is a hint, and sweeps find the work."""
     worker = installation.processes["worker"]
@@ -121,6 +148,33 @@ def test_with_postgresql_away_a_post_is_refused_with_a_hint_when_to_come_back(in
     assert installation.post().status == 200
     assert installation.is_caught_up(), installation.log_of("worker")
     assert eventually(lambda: installation.ask("GET", "/readyz").status == 200)
+    installation.assert_nothing_was_lost_or_counted_twice()
+
+
+def test_a_post_to_a_read_only_postgresql_is_refused_until_it_may_write_again(installation: Installation):
+    """As after a failover to a standby."""
+
+    def make_read_only(value: str) -> None:
+        with installation.database() as connection:
+            connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE")
+            connection.commit()
+            name = connection.info.dbname
+            connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = {value}")
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            connection.commit()
+
+    make_read_only("on")
+    refused = installation.post()
+    assert (refused.status, refused.document["error"]["code"]) == (503, "database_unavailable")
+    assert int(refused.headers["Retry-After"]) > 0
+    make_read_only("off")
+
+    assert eventually(lambda: installation.post().status == 200)
+    assert installation.is_caught_up(), installation.log_of("worker")
+    assert installation.ask("GET", "/readyz").document["failed_batches"] == 0
     installation.assert_nothing_was_lost_or_counted_twice()
 
 
