@@ -1,0 +1,26 @@
+"""Charts of a status and of its time series, as Plotly figures: plain data, no queries. One module a chart.
+
+- Instants are naive UTC and every tick and hover text is written here, because Plotly drops zones.
+- Plotly reads every text as pseudo-HTML, so names that services chose pass through `plain`.
+- Colours are names of the page's palette, "var(--ink)"; the browser puts the theme's values in.
+- No default template (it would add 7 KB to each figure), no mode bar, no dragging: zoom is navigation.
+"""
+
+from .allocation import allocation_against_observed, allocation_height
+from .error_budget import burn_down
+from .frame import HEIGHT_PX, Chart, Size, time_ticks
+from .over_time import Marker, percentile_lines
+from .values import plain
+
+__all__ = [
+    "HEIGHT_PX",
+    "Chart",
+    "Marker",
+    "Size",
+    "allocation_against_observed",
+    "allocation_height",
+    "burn_down",
+    "percentile_lines",
+    "plain",
+    "time_ticks",
+]
