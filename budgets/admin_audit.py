@@ -152,6 +152,6 @@ def _values(obj: Any, name: str) -> list[Any]:
         return [None if related is None else str(related)]
     value = described.value_from_object(obj)
     if isinstance(value, datetime):
-        return [audit.instant(value.replace(microsecond=0))]  # a form of the administration drops them
+        return [audit.instant(value)]
     is_plain = value is None or isinstance(value, bool | int | float | str | list)
     return [value if is_plain else str(value)]

@@ -39,5 +39,5 @@ def record(
 
 
 def instant(at: datetime | None) -> str | None:
-    """An instant as the log keeps it, e.g. 2026-11-21T20:00:00Z."""
-    return None if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    """An instant as the log keeps it, to the second, e.g. 2026-11-21T20:00:00Z."""
+    return None if at is None else at.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

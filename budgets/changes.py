@@ -41,8 +41,6 @@ def changes(before: Any, after: Any) -> list[Change]:
 
 
 def _changes(path: tuple[str, ...], before: Any, after: Any) -> Iterator[Change]:
-    if before == after and type(before) is type(after):
-        return
     parts_before, parts_after = _parts(before), _parts(after)
     if parts_before is not None and parts_after is not None:
         names = [*parts_before, *(name for name in parts_after if name not in parts_before)]
@@ -51,7 +49,9 @@ def _changes(path: tuple[str, ...], before: Any, after: Any) -> Iterator[Change]
                 (*path, name), parts_before.get(name, _ABSENT), parts_after.get(name, _ABSENT)
             )
         return
-    yield Change(" › ".join(path), _text(before), _text(after))
+    # To Python, 1 is true and 0 is false; to a reader of the log they are not.
+    if before != after or type(before) is not type(after):
+        yield Change(" › ".join(path), _text(before), _text(after))
 
 
 def _parts(value: Any) -> dict[str, Any] | None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import datetime
 
 from budgets.models import Feature, IngestKey, Team
+
+_SUPPORT_CHAT = """\
+{"name": "Support chat", "kind": "interactive_chat",
+       "components": ["model", "retrieval", "tools", "overhead"],
+       "latency_budgets": [{"milestone": "first_token", "budget_ms": 3000, "objective": 0.99, "window_days": 28,
+         "allocations": {"model": 1500, "retrieval": 400, "tools": 800, "overhead": 300}}]}"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,58 +48,30 @@ def snippet(key: IngestKey, token: str, base: str) -> Snippet:
     """The first thing to do with a new key; `base` is the address of the installation, without a slash."""
     feature = Feature.objects.filter(team=key.team, archived_at=None).order_by("slug").first()
     if IngestKey.Scope.INGEST in key.scopes and feature is not None:
-        # The instant is filled in by the shell, so that the measurement is of now whenever it is pasted.
-        head, tail = json.dumps(
-            {
-                "measurements": [
-                    {
-                        "feature": feature.slug,
-                        "milestone": "first_token",
-                        "started_at": "NOW",
-                        "duration_ms": 1840,
-                    }
-                ]
-            }
-        ).split("NOW")
         return Snippet(
             f"Sends a first token of {feature.name} that took 1.84 s",
-            _curl(
-                token,
-                f"-X POST {base}/api/v1/measurements",
-                f"'{head}'\"$(date -u +%Y-%m-%dT%H:%M:%SZ)\"'{tail}'",
-            ),
+            _curl(token, f"-X POST {base}/api/v1/measurements", _first_token(feature.slug)),
         )
     if IngestKey.Scope.WRITE in key.scopes:
-        document = {
-            "name": "Support chat",
-            "kind": "interactive_chat",
-            "components": ["model", "retrieval", "tools", "overhead"],
-            "latency_budgets": [
-                {
-                    "milestone": "first_token",
-                    "budget_ms": 3000,
-                    "objective": 0.99,
-                    "window_days": 28,
-                    "allocations": {"model": 1500, "retrieval": 400, "tools": 800, "overhead": 300},
-                }
-            ],
-        }
-        slug = f"{key.team.slug}-support-chat"
+        # Slugs are shared by all teams, so the example has its team's in it.
+        slug = f"{key.team.slug[:180]}-support-chat"
         return Snippet(
             "Declares a feature, support chat, with a latency budget of 3 s for the first token",
-            _curl(token, f"-X PUT {base}/api/v1/features/{slug}", f"'{json.dumps(document)}'"),
+            _curl(token, f"-X PUT {base}/api/v1/features/{slug}", f"'{_SUPPORT_CHAT}'"),
         )
     if IngestKey.Scope.READ in key.scopes:
         return Snippet("Lists the team's features", _curl(token, f"{base}/api/v1/features"))
     return Snippet(
         "Nothing can be measured yet: the team has no feature. Declare one first; then this sends a first token",
-        _curl(
-            token,
-            f"-X POST {base}/api/v1/measurements",
-            '\'{"measurements": [{"feature": "YOUR-FEATURE", "milestone": "first_token", "started_at": '
-            '"\'"$(date -u +%Y-%m-%dT%H:%M:%SZ)"\'", "duration_ms": 1840}]}\'',
-        ),
+        _curl(token, f"-X POST {base}/api/v1/measurements", _first_token("YOUR-FEATURE")),
     )
+
+
+def _first_token(feature: str) -> str:
+    """A measurement of now, whenever it is pasted: the shell fills in the instant."""
+    item = f'{{"feature": "{feature}", "milestone": "first_token", "duration_ms": 1840,'
+    return f"""'{{"measurements": [{item}
+       "started_at": "'"$(date -u +%Y-%m-%dT%H:%M:%SZ)"'"}}]}}'"""
 
 
 def _curl(token: str, request: str, body: str = "") -> str:

@@ -79,7 +79,7 @@ def test_the_command_is_one_that_a_shell_reads_as_meant(admin: Client, team: Tea
         text=True,
         check=True,
     )
-    body = json.loads(shown.stdout.splitlines()[-1])
+    body = json.loads(shown.stdout.partition("\n-d\n")[2])
 
     [item] = body["measurements"]
     assert item["feature"] == "support-chat"
