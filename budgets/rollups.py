@@ -303,13 +303,15 @@ def _derive(level: str, now: datetime, limit: int) -> int:
                 )
                 width_us = int(width.total_seconds()) * 1_000_000
                 upsert(table, add_up(rows, rows.series_id, rows.start_us // width_us * width_us))
-                # What a rebuild left without any measurement has no rollup either.
+                # What a rebuild left without any measurement has no rollup either. By range, so that each is one look
+                # into the index: by equality, every minute of its series since the oldest mark was gone through.
                 cursor.execute(
                     f"""
                     DELETE FROM {table} r USING unnest(%s::int[], %s::timestamptz[]) AS k (series_id, start)
                     WHERE r.series_id = k.series_id AND r.start = k.start AND NOT EXISTS (
                         SELECT 1 FROM {source} s WHERE s.series_id = k.series_id
-                        AND date_trunc('{level}', s.start, 'UTC') = k.start AND s.start >= %s AND s.start < %s)
+                        AND s.start >= k.start AND s.start < k.start + interval '1 {level}'
+                        AND s.start >= %s AND s.start < %s)
                     """,
                     [series_ids, starts, *bounds],
                 )
