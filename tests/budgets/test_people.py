@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from io import StringIO
 from threading import Barrier
 
 import pytest
 import time_machine
 from django.core import mail
+from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django import Settings
 
@@ -463,3 +465,27 @@ class TestInvitation:
         assert "not sent" in text_of(html)
         assert "/invitations/" in html
         assert Invitation.objects.get().sent_at is None
+
+
+def test_the_first_account_and_its_team_are_written_down_once() -> None:
+    for _ in range(2):
+        call_command(
+            "ensure_admin",
+            "--email",
+            "Root@example.com",
+            "--password",
+            PASSWORD,
+            "--team",
+            "ops",
+            stdout=StringIO(),
+        )
+
+    root = User.objects.get(email="root@example.com")
+    assert role_of(Team.objects.get(slug="ops"), root) == Role.ADMIN
+    assert [(e.actor, e.action) for e in AuditEntry.objects.order_by("pk")] == [
+        ("manage.py ensure_admin", action) for action in ("user.created", "team.created", "member.added")
+    ]
+    with pytest.raises(CommandError, match="Small letters, digits and single hyphens"):
+        call_command(
+            "ensure_admin", "--email", root.email, "--password", PASSWORD, "--team", "a b", stdout=StringIO()
+        )
