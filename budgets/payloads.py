@@ -29,6 +29,7 @@ STATUSES = {"ok": 0, "error": 1, "timeout": 2}
 
 # 0.1 + 0.2 must not be over an allocation of 0.3; limits have three decimals.
 _MS_DECIMALS = 6
+_MIN_UNIX_SECONDS = -62_135_683_200.0  # the day before the year 1, which it may be elsewhere
 _MAX_UNIX_SECONDS = 253_402_300_800.0  # the year 10000
 _HEX = {32: re.compile(r"[0-9a-f]{32}"), 16: re.compile(r"[0-9a-f]{16}")}
 
@@ -438,7 +439,7 @@ class _Reader:
         return ended_us
 
     def _reject_time(self, origin: int, seconds: float, duration_ms: float, name: str) -> None:
-        if not 0 <= seconds < _MAX_UNIX_SECONDS:
+        if not _MIN_UNIX_SECONDS <= seconds < _MAX_UNIX_SECONDS:
             hint = " It looks like milliseconds." if 1e12 <= seconds < 1e14 else ""
             self.reject(
                 origin,
@@ -452,6 +453,12 @@ class _Reader:
                 origin,
                 "duration_too_long",
                 f"{name} must be at most seven days (604800000), got {duration_ms:.15g}.",
+            )
+        elif seconds < 0:
+            self.reject(
+                origin,
+                "too_old",
+                f"It began before 1970, and the raw retention begins at {self.oldest.isoformat()}.",
             )
         else:
             ended_us = round(seconds * 1e6) + round(duration_ms * 1e3)
