@@ -80,6 +80,12 @@ class _RawBody(msgspec.Struct, gc=False):
     requests: list[msgspec.Raw] = []
 
 
+# An item has eleven at most, but for those in its labels. Fewer than this are 12 MB of objects in any case.
+_MANY_COMMAS = 16
+# How much of a body is looked at at a time where memory counts, and how much before a list its key may take.
+_PART = 1 << 18
+_LONGEST_KEY = 256
+_KEY = re.compile(rb'"([^"]*)"\s*:\s*$')
 # Stands for an item that was cut out. A sender who writes it is told the same.
 _TOO_DEEP = b'"nested too deeply"'
 _decode_body = msgspec.json.Decoder(Body).decode
@@ -118,6 +124,9 @@ def decode_items(body: bytes, max_items: int) -> Items:
             return Items(decoded.measurements, decoded.requests, {})
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         pass
+    # Before each of them costs an object: eight MiB hold four million.
+    if body.count(b",") > _MANY_COMMAS * max_items:
+        _refuse_long_lists(body, max_items)
     try:
         raw = _decode_raw(body)
     except msgspec.ValidationError as error:
@@ -127,7 +136,7 @@ def decode_items(body: bytes, max_items: int) -> Items:
         ) from error
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Refusal("malformed_json", f"The body is not JSON: {error}. Nothing was stored.") from error
-    # Before each of them costs an exception: eight MiB hold four million.
+    # And before each of them costs an exception.
     _refuse_too_many(len(raw.measurements) + len(raw.requests), max_items)
     undecodable: dict[int, Reason] = {}
     measurements = _decode_each(raw.measurements, _decode_measurement, 0, undecodable)
@@ -141,13 +150,48 @@ def _size(request: RequestItem | None) -> int:
     return 1 if request is None else len(request.milestones) + len(request.components) or 1
 
 
-def _refuse_too_many(count: int, max_items: int) -> None:
+def _refuse_too_many(count: int, max_items: int, about: str = "") -> None:
     if count > max_items:
         raise Refusal(
             "too_many_measurements",
-            f"A body holds at most {max_items} measurements, got {count}. Send it in several parts; nothing was stored.",
+            f"A body holds at most {max_items} measurements, got {about}{count}. Send it in several parts; "
+            "nothing was stored.",
             status=413,
         )
+
+
+def _refuse_long_lists(body: bytes, max_items: int) -> None:
+    """Raises Refusal("too_many_measurements", 413) for a list of items that is too long, by the commas in it.
+
+    Part by part, so that it needs little more than the body itself.
+    """
+    unescaped = _without_escaped_quotes(body)
+    depth, quotes, list_at, commas = 0, 0, 0, 0
+    for start in range(0, len(body), _PART):
+        text = np.frombuffer(unescaped, dtype=np.uint8, offset=start, count=min(_PART, len(body) - start))
+        is_quote = text == ord('"')
+        is_outside = (np.cumsum(is_quote, dtype=np.uint8) + np.uint8(quotes)) & 1 == 0
+        opens = is_outside & ((text == ord("[")) | (text == ord("{")))
+        closes = is_outside & ((text == ord("]")) | (text == ord("}")))
+        depths = depth + np.cumsum(opens.view(np.int8) - closes.view(np.int8), dtype=np.int32)
+        # A list of items is the second bracket: {"requests": [.
+        begun = np.flatnonzero(opens & (depths == 2))
+        separators = np.flatnonzero(is_outside & (text == ord(",")) & (depths == 2))
+        counts = np.diff(np.searchsorted(separators, begun), prepend=0, append=len(separators))
+        counts[0] += commas
+        places = [list_at, *(begun + start).tolist()]
+        for n in np.flatnonzero(counts >= max_items).tolist():
+            place = places[n]
+            if body[place : place + 1] == b"[" and _is_of_items(body[max(0, place - _LONGEST_KEY) : place]):
+                _refuse_too_many(int(counts[n]) + 1, max_items, "at least ")
+        depth, quotes = int(depths[-1]), (quotes + int(is_quote.sum())) & 1
+        list_at, commas = places[-1], int(counts[-1])
+
+
+def _is_of_items(before: bytes) -> bool:
+    """Whether a list may be that of measurements or requests, by the key before it."""
+    key = _KEY.search(before)
+    return key is None or key[1] in (b"measurements", b"requests") or b"\\" in key[1]
 
 
 def _decode_raw(body: bytes) -> _RawBody:
@@ -173,6 +217,11 @@ def _without_escaped_backslashes(body: bytes) -> bytes:
     return body.replace(b"\\\\", b"__")
 
 
+def _without_escaped_quotes(body: bytes) -> bytes:
+    """A body of the same length in which each quote begins or ends a text."""
+    return _without_escaped_backslashes(body).replace(b'\\"', b"__") if b"\\" in body else body
+
+
 def _without_lone_surrogates(body: bytes) -> bytes:
     """The body with U+0000, which refuses an item, for each half of a pair of surrogates.
 
@@ -189,8 +238,7 @@ def _without_lone_surrogates(body: bytes) -> bytes:
 def _without_deep_items(body: bytes) -> bytes:
     """The body with a mark for each item that nests deeper than MAX_DEPTH. Takes time in proportion to its size."""
     # What stands between quotes is no bracket, and an escaped quote ends nothing.
-    unescaped = _without_escaped_backslashes(body).replace(b'\\"', b"__")
-    text = np.frombuffer(unescaped, dtype=np.uint8)
+    text = np.frombuffer(_without_escaped_quotes(body), dtype=np.uint8)
     is_outside = np.cumsum(text == ord('"'), dtype=np.uint8) & 1 == 0
     opens = is_outside & ((text == ord("[")) | (text == ord("{")))
     closes = is_outside & ((text == ord("]")) | (text == ord("}")))
