@@ -21,7 +21,7 @@ class Command(BaseCommand):
     help = "Makes an administrator where nobody can sign in yet, and prints e-mail and password, once."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--email", default="admin@example.com")
+        parser.add_argument("--email", default="admin@example.com", help="(default: %(default)s)")
         parser.add_argument("--password", help="made up and printed where it is not given")
         parser.add_argument("--team", help="also make this team and the administrator an admin of it")
 
