@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import logging.config
 import re
 from datetime import UTC, datetime
 from typing import Any
@@ -23,6 +24,12 @@ _SUSPICIOUS = ("ld_", "whsec_", "uthorization", "UTHORIZATION", "earer", "ookie"
 
 # What every record has, and what Django adds: the request itself, and with it headers and a body.
 _NO_FIELDS = {*RESERVED_ATTRS, "request", "server_time"}
+
+
+def configure(config: dict[str, Any]) -> None:
+    """Sets logging up, also for warnings: of a stream of JSON every line should be JSON."""
+    logging.config.dictConfig(config)
+    logging.captureWarnings(True)
 
 
 def mask(line: str) -> str:

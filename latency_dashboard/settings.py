@@ -277,12 +277,13 @@ CELERY_BEAT_SCHEDULER = "latency_dashboard.heartbeat:BeatingScheduler"
 # Prometheus shows it as a bearer token; unset: there is no /metrics.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 # Where the web processes of a machine keep what they count, so that one of them can tell for all.
-METRICS_DIR = env.str("PROMETHEUS_MULTIPROC_DIR", default=str(DATA_DIR / "metrics"))
+METRICS_DIR = env.str("METRICS_DIR", default=str(DATA_DIR / "metrics"))
 
 # -- Logs ---------------------------------------------------------------------------------------
 LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
 # For machines where the database is somebody else's, for people at a terminal.
 LOG_FORMAT = env.str("LOG_FORMAT", default="text" if EMBEDDED_POSTGRES else "json")
+LOGGING_CONFIG = "latency_dashboard.logs.configure"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
