@@ -2,7 +2,7 @@
 
 1. `discard` marks the batches in one short transaction; from then on no roll-up and no rebuild counts them.
 2. `finish_discards` rebuilds each hour that they touched, series by series of theirs, and then deletes their
-   raw measurements and spans. It may be interrupted anywhere: a sweep goes on from the marks.
+   raw measurements of it; at the end their spans. It may be interrupted anywhere: a sweep goes on from the marks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .errors import Refusal
 from .locks import DISCARD, ROLL_UP, lock, try_lock
 from .models import Batch, IngestKey, Series, Team
 from .rebuild import rebuild_hours, require_raw
-from .rollups import compact
+from .rollups import HOUR, compact
 
 # How many batches one request may discard, and how many are worked on at a time.
 MAX_BATCHES = 100_000
@@ -29,7 +29,8 @@ AT_ONCE = 2_000
 FINISH_WITHIN = timedelta(seconds=30)
 MAX_REASON_CHARACTERS = 1_000
 
-_TABLES = ("budgets_measurement", "budgets_span")
+# The longest that a measurement may have taken.
+LONGEST = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -144,36 +145,36 @@ def discard(*, team: Team, batches: QuerySet[Batch], reason: str, actor: str, no
 def finish_discards(*, now: datetime, within: timedelta = FINISH_WITHIN) -> frozenset[int]:
     """Rebuilds what discarded batches touched and deletes their measurements; the features' ids.
 
-    It stops after `within` and goes on at the next call.
+    It stops after the hour in which `within` is over and goes on at the next call: an hour that is done holds
+    none of their measurements any more. Nothing is done where another call is at it.
     """
     deadline = time.monotonic() + within.total_seconds()
     series_ids: set[int] = set()
-    while time.monotonic() < deadline:
-        batches = list(
-            Batch.objects.filter(state=Batch.State.DISCARDING)
-            .order_by("pk")[:AT_ONCE]
-            .values_list("pk", "ended_from", "ended_to")
-        )
-        if not batches:
-            break
+    while batches := list(
+        Batch.objects.filter(state=Batch.State.DISCARDING)
+        .order_by("pk")[:AT_ONCE]
+        .values_list("pk", "ended_from", "ended_to")
+    ):
         ids = [batch[0] for batch in batches]
         first, last = min(batch[1] for batch in batches), max(batch[2] for batch in batches)
         by_hour: dict[datetime, list[int]] = {}
         for hour, series_id in _touched(ids, first, last):
             by_hour.setdefault(hour, []).append(series_id)
-            series_ids.add(series_id)
         for hour, of_hour in by_hour.items():
-            rebuild_hours([hour], of_hour)
+            with transaction.atomic():
+                if not try_lock(DISCARD):
+                    return _features_of(series_ids)
+                rebuild_hours([hour], of_hour)
+            # Apart, so that roll-ups do not wait for it; until then the marks keep the rows out of every rebuild.
+            _delete_raw("budgets_measurement", ids, hour, hour + HOUR)
+            series_ids.update(of_hour)
             if time.monotonic() > deadline:
                 return _features_of(series_ids)
-        with transaction.atomic():
-            if not try_lock(DISCARD):
-                break
-            for table in _TABLES:
-                _delete_raw(table, ids, first, last)
-            Batch.objects.filter(pk__in=ids, state=Batch.State.DISCARDING).update(
-                state=Batch.State.DISCARDED, discarded_at=now
-            )
+        # A span ends up to a request's length before its measurement, and after it where that is a sum.
+        _delete_raw("budgets_span", ids, first - LONGEST, last + LONGEST)
+        Batch.objects.filter(pk__in=ids, state=Batch.State.DISCARDING).update(
+            state=Batch.State.DISCARDED, discarded_at=now
+        )
     compact(now=now)
     return _features_of(series_ids)
 
@@ -202,14 +203,13 @@ def _touched(batch_ids: list[int], first: datetime, last: datetime) -> list[tupl
     return [(hour.astimezone(UTC), series_id) for hour, series_id in rows]
 
 
-def _delete_raw(table: str, batch_ids: list[int], first: datetime, last: datetime) -> None:
-    # A span ends before the union that it is part of: up to its own request's length earlier.
-    earliest = first if table == "budgets_measurement" else first - timedelta(days=7)
-    with connection.cursor() as cursor:
+def _delete_raw(table: str, batch_ids: list[int], start: datetime, end: datetime) -> None:
+    """Deletes the rows of these batches that ended in [start, end)."""
+    with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute(
-            f"DELETE FROM {table} WHERE ended_at >= %s AND ended_at <= %s"
+            f"DELETE FROM {table} WHERE ended_at >= %s AND ended_at < %s"
             " AND batch_id = ANY(%s::bigint[]) AND batch_id BETWEEN %s AND %s",
-            [earliest, last, batch_ids, min(batch_ids), max(batch_ids)],
+            [start, end, batch_ids, min(batch_ids), max(batch_ids)],
         )
         cursor.execute("SET LOCAL enable_seqscan = on")

@@ -107,7 +107,7 @@ def test_a_batch_that_waits_is_never_rolled_up_once_discarded() -> None:
     assert not Measurement.objects.exists()
 
 
-def test_interrupted_after_any_hour_it_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_after_any_hour_it_goes_on_where_it_was() -> None:
     feature = make_feature()
     key, _ = make_key(feature.team)
     post(key, *[sound(feature, minutes) for minutes in (5, 65, 125, 185)])
@@ -122,14 +122,14 @@ def test_interrupted_after_any_hour_it_goes_on_where_it_was(monkeypatch: pytest.
         actor="a",
         now=LATER,
     )
-    turns = 0
-    while Batch.objects.filter(state="discarding").exists():
+    for left in (2, 1, 0):
         # No time at all: one hour a turn.
-        discard.finish_discards(now=LATER, within=timedelta(microseconds=1))
-        turns += 1
-        if turns > 3:
-            discard.finish_discards(now=LATER)
+        discard.finish_discards(now=LATER, within=timedelta())
+        assert Measurement.objects.filter(batch=wrong).count() == left
+    discard.finish_discards(now=LATER)
 
+    wrong.refresh_from_db()
+    assert wrong.state == "discarded"
     assert total(feature) == 4
     assert differences() == []
 
@@ -141,6 +141,31 @@ def test_spans_of_a_discarded_batch_go_too() -> None:
     wrong = post(key, requests=(request_item(feature, trace_id=uuid4().hex, components=calls),))
     roll_up()
     assert Span.objects.filter(batch=wrong).count() == 3
+
+    discard.discard(
+        team=feature.team,
+        batches=discard.discardable(feature.team, batch_ids=[wrong.pk]),
+        reason="x",
+        actor="a",
+        now=LATER,
+    )
+    discard.finish_discards(now=LATER)
+
+    assert not Span.objects.exists()
+
+
+def test_spans_that_end_after_their_measurement_go_too() -> None:
+    feature = make_feature()
+    key, _ = make_key(feature.team)
+    # Without one's offset the measurement is a sum, which begins at the request's start.
+    calls = [
+        {"component": "tools", "offset_ms": 50_000, "duration_ms": 500},
+        {"component": "tools", "duration_ms": 500},
+    ]
+    wrong = post(
+        key, requests=(request_item(feature, trace_id=uuid4().hex, milestones={}, components=calls),)
+    )
+    assert Span.objects.filter(batch=wrong, ended_at__gt=wrong.ended_to).exists()
 
     discard.discard(
         team=feature.team,
