@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Router, Schema
+from ninja import Field, Router, Schema
 from ninja.responses import Response
 
 from budgets.api.auth import BearerKey
@@ -29,7 +29,7 @@ class ChannelAnswer(Schema):
     """A channel. A webhook has `url`, and `secret` once, where it was made by this request; email has `to`."""
 
     name: str
-    kind: Channel.Kind
+    kind: str = Field(json_schema_extra={"enum": list(Channel.Kind.values)})
     url: str | None = None
     to: list[str] | None = None
     min_severity: Severity

@@ -10,6 +10,7 @@ from budgets.api.schemas import SLUG_SCHEMA
 
 from .channels.email import MAX_ADDRESSES
 from .models import Incident, Severity
+from .outbound import MAX_URL_CHARACTERS
 
 MAX_NOTE_CHARACTERS = 5000
 
@@ -20,7 +21,7 @@ _ADDRESS = (
 )
 
 _OF_EVERY_CHANNEL: dict[str, Any] = {
-    "name": {"type": "string", "description": "The name in the path; it says nothing here."},
+    "name": {"readOnly": True, "description": "What an answer adds. It may come back and says nothing."},
     "min_severity": {"type": "string", "enum": list(Severity.values), "default": "ticket"},
     "enabled": {"type": "boolean", "default": True},
 }
@@ -51,9 +52,8 @@ CHANNELS: dict[str, dict[str, Any]] = {
         {
             "url": {
                 "type": "string",
-                "format": "uri",
-                "pattern": "^https?://",
-                "maxLength": 2000,
+                "pattern": r"^\s*[hH][tT][tT][pP][sS]?://[^\s\\\x00-\x1f\x7f]+\s*$",
+                "maxLength": MAX_URL_CHARACTERS,
                 "examples": ["https://hooks.example.com/latency"],
             }
         },
@@ -63,7 +63,7 @@ CHANNELS: dict[str, dict[str, Any]] = {
                     "type": "string",
                     "description": "whsec_ and 24 to 64 bytes in base64. Left out, it stays as it is, and is made for a "
                     "new channel: the answer shows it this once.",
-                    "pattern": "^whsec_([A-Za-z0-9+/]{4}){8,21}$",
+                    "pattern": r"^\s*whsec_[A-Za-z0-9+/]{32,86}={0,2}\s*$",
                 }
             )
         },

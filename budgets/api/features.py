@@ -88,14 +88,16 @@ def get_status(
 ) -> dict[str, Any]:
     """A milestone against its latency budget."""
     found = _feature(request, feature)
-    now = read_instant("at", at) if at else timezone.now()
+    now = timezone.now()
+    instant = read_instant("at", at) if at is not None else now
     _refuse_nul(environment=environment, release=release)
     status = get_feature_status(
         found,
-        milestone=_milestone(found, milestone, environment, now),
+        milestone=_milestone(found, milestone, environment, instant),
         environment=environment,
         release=release,
         now=now,
+        at=instant,
         window=window,
     )
     return status_document(status)

@@ -23,7 +23,7 @@ def paginate(
     describe: Callable[[list[M]], list[dict[str, Any]]],
 ) -> dict[str, Any]:
     """One page after the cursor, ordered by a unique field. Raises Refusal("invalid_cursor")."""
-    if cursor:
+    if cursor is not None:
         after = _read(cursor, queryset, field)
         queryset = queryset.filter(**{f"{field}__{'lt' if is_descending else 'gt'}": after})
     rows = list(queryset.order_by(f"-{field}" if is_descending else field)[: PAGE_SIZE + 1])
@@ -42,7 +42,7 @@ def _read(cursor: str, queryset: QuerySet[M], field: str) -> Any:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
         model_field = queryset.model._meta.pk if field == "pk" else queryset.model._meta.get_field(field)
         value = model_field.to_python(text)  # type: ignore[union-attr]
-        if "\0" in text or (isinstance(value, int) and not -(2**63) <= value < 2**63):
+        if not text or "\0" in text or (isinstance(value, int) and not -(2**63) <= value < 2**63):
             raise ValueError(text)
     except Exception as error:
         raise Refusal(

@@ -100,7 +100,12 @@ _FEATURE_OPTIONS: dict[str, Schema] = {
     "kind": {"type": "string", "enum": list(Feature.Kind.values), "default": "other"},
     "description": {**TEXT, "default": ""},
     "runbook_url": nullable(
-        {"type": "string", "format": "uri", "maxLength": 2000, "examples": ["https://wiki.example.com/chat"]}
+        {
+            "type": "string",
+            "pattern": r"^([hH][tT][tT][pP][sS]?://[^\s\x00]+)?$",
+            "maxLength": 2000,
+            "examples": ["https://wiki.example.com/support-chat"],
+        }
     ),
     "archived": {
         "type": "boolean",

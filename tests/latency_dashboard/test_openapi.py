@@ -46,7 +46,7 @@ def test_every_reference_leads_to_a_component_and_every_component_is_referred_to
 
 def test_the_document_is_for_everybody_and_only_to_be_read() -> None:
     assert Client().get("/api/v1/openapi.json").json() == DOCUMENT
-    response = Client().post("/api/v1/openapi.json")
+    response = Client(enforce_csrf_checks=True).post("/api/v1/openapi.json")
     assert (response.status_code, error_code(response)) == (405, "method_not_allowed")
     assert response["Allow"] == "GET, HEAD"
 

@@ -1,0 +1,69 @@
+"""The running server keeps to its OpenAPI document, whatever it is sent."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+from budgets.features import instant
+from budgets.models import Feature, Sweep
+from latency_dashboard.health import SWEEPS
+from tests.alerts.scenes import burn, look, overrun
+from tests.children import PROJECT
+from tests.factories import make_channel, make_feature, make_key, make_team, make_traffic
+from tests.latency_dashboard.web import web_server
+
+pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+
+
+@pytest.fixture
+def key() -> str:
+    """The key of a team that has a feature with measurements and an open incident."""
+    now = timezone.now()
+    team = make_team(slug="assistants")
+    make_channel(team)
+    feature: Feature = make_feature(team=team, slug="support-chat", now=now)
+    make_traffic(feature, at=now - timedelta(hours=5), count=120, over=0, milestone="first_token")
+    overrun(feature, now - timedelta(minutes=1))
+    burn(feature, now - timedelta(minutes=1))
+    look(feature, now)
+    for name in SWEEPS:
+        # No worker runs here; a sweep of the near future is none that is stale.
+        Sweep.objects.update_or_create(name=name, defaults={"finished_at": now + timedelta(minutes=10)})
+    return make_key(team, now=now)[1]
+
+
+def test_every_answer_is_one_that_the_document_tells_of(key: str, tmp_path: Path) -> None:
+    now = timezone.now().replace(microsecond=0)
+    instants = {"AN_HOUR_AGO": now - timedelta(hours=1), "NOW": now}
+    text = CONFIG.read_text()
+    for name, at in instants.items():
+        text = text.replace(f'"{name}"', f'"{instant(at)}"')
+    config = tmp_path / CONFIG.name
+    config.write_text(text)
+    # Nobody answers for the made-up hosts of webhooks, and the server need not wait for that.
+    with web_server(LOG_LEVEL="ERROR", RES_OPTIONS="attempts:1 timeout:1") as port:
+        found = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "schemathesis.cli",
+                *("--config-file", str(config)),
+                "run",
+                f"http://127.0.0.1:{port}/api/v1/openapi.json",
+            ],
+            cwd=PROJECT,
+            env=os.environ | {"API_KEY": key},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert found.returncode == 0, found.stdout + found.stderr
