@@ -191,7 +191,6 @@ GET_STATUS = operation(
         "invalid_text",
         "invalid_window",
         "window_not_kept",
-        "window_not_kept",
     ],
 )
 

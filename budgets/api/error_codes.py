@@ -80,7 +80,6 @@ OF_READING = {
     "invalid_instant": ErrorCode(400, "An instant is neither RFC 3339 with a zone nor Unix seconds."),
     "milestone_required": ErrorCode(400, "The feature has several milestones, or none: name one."),
     "unknown_target": ErrorCode(400, "The target is no milestone and no component of the feature."),
-    "window_not_kept": ErrorCode(400, "No rollups as fine as that window are kept around that instant."),
     "invalid_range": ErrorCode(400, "The range ends before it begins."),
     "invalid_step": ErrorCode(400, "The step is none of 60, 3600 and 86400."),
     "step_not_kept": ErrorCode(400, "Rollups of that step are no longer kept for that range."),
