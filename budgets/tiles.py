@@ -6,7 +6,7 @@ sums are exact at every moment, also over the hour that still runs and where lat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -129,7 +129,7 @@ def read_ranges(group_of_series: dict[int, int], ranges: Sequence[Range]) -> lis
         for start, end in pairwise(cuts)
         if any(r.start <= start and end <= r.end for r in ranges)
     ]
-    found = _read(group_of_series, _segments(pieces), "s.piece")
+    found = _read(group_of_series, _segments(pieces), "r.piece")
     totals: list[dict[int, Totals]] = []
     for one in ranges:
         inside = [n for n, piece in enumerate(pieces) if one.start <= piece.start and piece.end <= one.end]
@@ -231,66 +231,83 @@ def _ceil(at: datetime, unit: timedelta) -> datetime:
     return floor if floor == at else floor + unit
 
 
-# One row for each (piece, group, scale). `{piece}` is what rows are told apart by.
-_QUERY = """
-WITH s AS MATERIALIZED (
-    SELECT * FROM unnest(%(pieces)s::int[], %(levels)s::text[], %(starts)s::timestamptz[], %(ends)s::timestamptz[],
-                         %(histograms)s::bool[]) AS s (piece, level, lower, upper, with_histogram)
-), k AS MATERIALIZED (
-    SELECT * FROM unnest(%(series)s::int[], %(groups)s::int[]) AS k (series_id, grp)
-), dirty_hour AS MATERIALIZED (
-    SELECT h.series_id, h.start FROM budgets_dirtyhour h JOIN k USING (series_id)
-    WHERE h.start >= %(first_day)s AND h.start < %(last)s
-), dirty_day AS MATERIALIZED (
-    SELECT d.series_id, d.start FROM budgets_dirtyday d JOIN k USING (series_id)
-    WHERE d.start >= %(first_day)s AND d.start < %(last)s
-), r AS (
-    SELECT {piece} AS piece, k.grp, s.with_histogram, r.*
-    FROM s CROSS JOIN k JOIN budgets_rollup_day r
-      ON r.series_id = k.series_id AND r.start >= s.lower AND r.start < s.upper
-    WHERE s.level = 'day'
-      AND NOT EXISTS (SELECT 1 FROM dirty_day d WHERE d.series_id = r.series_id AND d.start = r.start)
-    UNION ALL
-    SELECT {piece} AS piece, k.grp, s.with_histogram, r.*
-    FROM s CROSS JOIN k JOIN budgets_rollup_hour r
-      ON r.series_id = k.series_id AND r.start >= s.lower AND r.start < s.upper
-    WHERE s.level = 'hour'
-      AND NOT EXISTS (SELECT 1 FROM dirty_hour h WHERE h.series_id = r.series_id AND h.start = r.start)
-    UNION ALL
-    SELECT {piece} AS piece, k.grp, s.with_histogram, r.*
-    FROM s JOIN dirty_day d ON d.start >= s.lower AND d.start < s.upper JOIN k USING (series_id)
-    JOIN budgets_rollup_hour r
-      ON r.series_id = d.series_id AND r.start >= d.start AND r.start < d.start + interval '1 day'
-    WHERE s.level = 'day'
-      AND NOT EXISTS (SELECT 1 FROM dirty_hour h WHERE h.series_id = r.series_id AND h.start = r.start)
-    UNION ALL
-    SELECT {piece} AS piece, k.grp, s.with_histogram, {minute_columns}
-    FROM s JOIN dirty_hour h ON h.start >= s.lower AND h.start < s.upper JOIN k USING (series_id)
-    JOIN budgets_rollup_minute r
-      ON r.series_id = h.series_id AND r.start >= h.start AND r.start < h.start + interval '1 hour'
-     AND r.start >= %(first_day)s AND r.start < %(last)s
-    WHERE s.level IN ('day', 'hour')
-    UNION ALL
-    SELECT {piece} AS piece, k.grp, s.with_histogram, {minute_columns}
-    FROM s CROSS JOIN k JOIN budgets_rollup_minute r
-      ON r.series_id = k.series_id AND r.start >= s.lower AND r.start < s.upper
-     AND r.start >= %(first_minute)s AND r.start < %(last)s
-    WHERE s.level = 'minute'
-)
-SELECT piece, grp, scale, sum(total), sum(errors), sum(timeouts), sum(judged), sum(good), sum(over), sum(sum_us),
-       max(max_ms), {slowest}, max(max_ok_ms), min(min_timeout_ms), sum(zero_count),
-       string_agg(CASE WHEN with_histogram THEN histogram END, ''::bytea)
-FROM r GROUP BY piece, grp, scale
+# What each level is read from. Bounds stand in the text, so that the planner sees how much each part reads:
+# a scan of a few days' partitions for all series, the index for one.
+_SOURCES = {
+    "minute": """
+SELECT {selected} FROM budgets_rollup_minute r
+WHERE r.start >= {lower} AND r.start < {upper} AND r.series_id = ANY(%(series)s)
+""",
+    "hour": """
+SELECT {selected} FROM budgets_rollup_hour r
+WHERE r.start >= {lower} AND r.start < {upper} AND r.series_id = ANY(%(series)s)
+  AND NOT EXISTS (SELECT 1 FROM dirty_hour h WHERE h.series_id = r.series_id AND h.start = r.start)
+UNION ALL {dirty_hours}
+""",
+    "day": """
+SELECT {selected} FROM budgets_rollup_day r
+WHERE r.start >= {lower} AND r.start < {upper} AND r.series_id = ANY(%(series)s)
+  AND NOT EXISTS (SELECT 1 FROM dirty_day d WHERE d.series_id = r.series_id AND d.start = r.start)
+UNION ALL
+SELECT {selected} FROM dirty_day d JOIN budgets_rollup_hour r
+  ON r.series_id = d.series_id AND r.start >= d.start AND r.start < d.start + interval '1 day'
+WHERE d.start >= {lower} AND d.start < {upper}
+  AND NOT EXISTS (SELECT 1 FROM dirty_hour h WHERE h.series_id = r.series_id AND h.start = r.start)
+UNION ALL {dirty_hours}
+""",
+}
+_DIRTY_HOURS = """
+SELECT {selected} FROM dirty_hour h JOIN budgets_rollup_minute r
+  ON r.series_id = h.series_id AND r.start >= h.start AND r.start < h.start + interval '1 hour'
+ AND r.start >= {lower} AND r.start < {upper}
+WHERE h.start >= {lower} AND h.start < {upper}
 """
-# The three tables have the same columns, in two orders: the minutes' is that of their migration.
-_COLUMNS = (
+
+
+def _select(
+    series_ids: Sequence[int],
+    segments: Sequence[_Segment],
+    columns: Sequence[str],
+    query: str,
+    parameters: Mapping[str, Any],
+) -> list[tuple[Any, ...]]:
+    """The rows of a query over `r`: of each segment its number, whether histograms are wanted, and these columns."""
+    parts = []
+    for number, level, start, end, with_histogram in segments:
+        source = _SOURCES[level].replace("{dirty_hours}", _DIRTY_HOURS)
+        selected = [
+            f"{number} AS piece",
+            f"{with_histogram} AS with_histogram",
+            *(f"r.{name}" for name in columns),
+        ]
+        bounds = [f"'{at.astimezone(UTC).isoformat()}'::timestamptz" for at in (start, end)]
+        parts.append(source.format(selected=", ".join(selected), lower=bounds[0], upper=bounds[1]))
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"""
+            WITH dirty_hour AS MATERIALIZED (
+                SELECT series_id, start FROM budgets_dirtyhour
+                WHERE start >= %(first)s AND start < %(last)s AND series_id = ANY(%(series)s)
+            ), dirty_day AS MATERIALIZED (
+                SELECT series_id, start FROM budgets_dirtyday
+                WHERE start >= %(first)s AND start < %(last)s AND series_id = ANY(%(series)s)
+            ), r AS ({" UNION ALL ".join(parts)})
+            {query}
+            """,
+            {
+                "series": list(series_ids),
+                "first": _floor(min(segment[2] for segment in segments), DAY),
+                "last": max(segment[3] for segment in segments),
+                **parameters,
+            },
+        )
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+_COUNTERS = ("total", "errors", "timeouts", "judged", "good", "over")
+_OF_HISTOGRAMS = (
     "start",
-    "total",
-    "errors",
-    "timeouts",
-    "judged",
-    "good",
-    "over",
     "sum_us",
     "max_ms",
     "max_trace_id",
@@ -298,120 +315,43 @@ _COLUMNS = (
     "min_timeout_ms",
     "scale",
     "zero_count",
-    "histogram",
-    "series_id",
 )
+_SLOWEST = "(array_agg(max_trace_id ORDER BY max_ms DESC NULLS LAST, max_trace_id DESC NULLS LAST))[1]"
 
 
 def _read(group_of_series: dict[int, int], segments: list[_Segment], piece: str) -> dict[int, list[Any]]:
+    """One row for each (piece, group, scale); `piece` is what rows are told apart by."""
     wants_histograms = any(segment[4] for segment in segments)
-    query = _QUERY.replace("{piece}", piece)
-    query = query.replace("r.*", ", ".join(f"r.{column}" for column in _COLUMNS))
-    query = query.replace("{minute_columns}", ", ".join(f"r.{column}" for column in _COLUMNS))
     # Only who wants a histogram wants the exemplar, and sorting for it is not free.
-    query = query.replace(
-        "{slowest}",
-        "(array_agg(max_trace_id ORDER BY max_ms DESC NULLS LAST, max_trace_id DESC NULLS LAST))[1]"
-        if wants_histograms
-        else "NULL",
+    query = f"""
+        SELECT {piece} AS piece, grp, scale, {", ".join(f"sum({name})" for name in _COUNTERS)}, sum(sum_us), max(max_ms),
+               {_SLOWEST if wants_histograms else "NULL"}, max(max_ok_ms), min(min_timeout_ms), sum(zero_count),
+               string_agg(CASE WHEN with_histogram THEN histogram END, ''::bytea)
+        FROM r JOIN unnest(%(series)s::int[], %(groups)s::int[]) AS k (series_id, grp) USING (series_id)
+        GROUP BY 1, grp, scale
+    """
+    rows = _select(
+        list(group_of_series),
+        segments,
+        ("series_id", *_COUNTERS, *_OF_HISTOGRAMS, "histogram"),
+        query,
+        {"groups": list(group_of_series.values())},
     )
-    first = min(segment[2] for segment in segments)
-    minutes = [segment[2] for segment in segments if segment[1] == "minute"]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            query,
-            {
-                "pieces": [segment[0] for segment in segments],
-                "levels": [segment[1] for segment in segments],
-                "starts": [segment[2] for segment in segments],
-                "ends": [segment[3] for segment in segments],
-                "histograms": [segment[4] for segment in segments],
-                "series": list(group_of_series),
-                "groups": list(group_of_series.values()),
-                "first_day": _floor(first, DAY),
-                "first_minute": min(minutes, default=first),
-                "last": max(segment[3] for segment in segments),
-            },
-        )
-        found: dict[int, list[Any]] = {}
-        for row in cursor.fetchall():
-            found.setdefault(row[0], []).append(row)
+    found: dict[int, list[Any]] = {}
+    for row in rows:
+        found.setdefault(row[0], []).append(row)
     return found
 
 
-_COUNTERS = ", ".join(f"r.{name}" for name in ("total", "errors", "timeouts", "judged", "good", "over"))
-# What each level is read from. Bounds stand in the text, so that the planner sees how much each part reads:
-# a scan of a few days' partitions for all series, the index for one.
-_COUNTERS_OF = {
-    "minute": """
-SELECT {piece} AS piece, r.series_id, {counters} FROM budgets_rollup_minute r
-WHERE r.start >= {lower} AND r.start < {upper} AND r.series_id = ANY(%(series)s)
-""",
-    "hour": """
-SELECT {piece} AS piece, r.series_id, {counters} FROM budgets_rollup_hour r
-WHERE r.start >= {lower} AND r.start < {upper} AND r.series_id = ANY(%(series)s)
-  AND NOT EXISTS (SELECT 1 FROM dirty_hour h WHERE h.series_id = r.series_id AND h.start = r.start)
-UNION ALL
-SELECT {piece} AS piece, r.series_id, {counters} FROM dirty_hour h JOIN budgets_rollup_minute r
-  ON r.series_id = h.series_id AND r.start >= h.start AND r.start < h.start + interval '1 hour'
- AND r.start >= {lower} AND r.start < {upper}
-WHERE h.start >= {lower} AND h.start < {upper}
-""",
-    "day": """
-SELECT {piece} AS piece, r.series_id, {counters} FROM budgets_rollup_day r
-WHERE r.start >= {lower} AND r.start < {upper} AND r.series_id = ANY(%(series)s)
-  AND NOT EXISTS (SELECT 1 FROM dirty_day d WHERE d.series_id = r.series_id AND d.start = r.start)
-UNION ALL
-SELECT {piece} AS piece, r.series_id, {counters} FROM dirty_day d JOIN budgets_rollup_hour r
-  ON r.series_id = d.series_id AND r.start >= d.start AND r.start < d.start + interval '1 day'
-WHERE d.start >= {lower} AND d.start < {upper}
-  AND NOT EXISTS (SELECT 1 FROM dirty_hour h WHERE h.series_id = r.series_id AND h.start = r.start)
-UNION ALL
-SELECT {piece} AS piece, r.series_id, {counters} FROM dirty_hour h JOIN budgets_rollup_minute r
-  ON r.series_id = h.series_id AND r.start >= h.start AND r.start < h.start + interval '1 hour'
- AND r.start >= {lower} AND r.start < {upper}
-WHERE h.start >= {lower} AND h.start < {upper}
-""",
-}
-
-
-def _read_counters(series_ids: Sequence[int], segments: Sequence[_Segment]) -> list[tuple[int, ...]]:
+def _read_counters(series_ids: Sequence[int], segments: Sequence[_Segment]) -> list[tuple[Any, ...]]:
     """(piece, series, total, errors, timeouts, judged, good, over), one row a piece and series."""
-    parts = [
-        _COUNTERS_OF[level].format(
-            piece=number,
-            counters=_COUNTERS,
-            lower=f"'{start.astimezone(UTC).isoformat()}'::timestamptz",
-            upper=f"'{end.astimezone(UTC).isoformat()}'::timestamptz",
-        )
-        for number, level, start, end, _ in segments
-    ]
-    query = f"""
-WITH dirty_hour AS MATERIALIZED (
-    SELECT series_id, start FROM budgets_dirtyhour
-    WHERE start >= %(first)s AND start < %(last)s AND series_id = ANY(%(series)s)
-), dirty_day AS MATERIALIZED (
-    SELECT series_id, start FROM budgets_dirtyday
-    WHERE start >= %(first)s AND start < %(last)s AND series_id = ANY(%(series)s)
-), r AS ({" UNION ALL ".join(parts)})
-SELECT piece, series_id, sum(total), sum(errors), sum(timeouts), sum(judged), sum(good), sum(over)
-FROM r GROUP BY piece, series_id
-"""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            query,
-            {
-                "series": list(series_ids),
-                "first": _floor(min(segment[2] for segment in segments), DAY),
-                "last": max(segment[3] for segment in segments),
-            },
-        )
-        rows: list[tuple[int, ...]] = cursor.fetchall()
-    return rows
+    sums = ", ".join(f"sum({name})" for name in _COUNTERS)
+    query = f"SELECT piece, series_id, {sums} FROM r GROUP BY piece, series_id"
+    return _select(series_ids, segments, ("series_id", *_COUNTERS), query, {})
 
 
 def _added_up(rows: list[Any], with_histogram: bool) -> Totals:
-    """Rows of `_QUERY`, which may differ in scale, as one."""
+    """Rows of `_read`, which may differ in scale, as one."""
     slowest = max(
         rows, key=lambda row: (row[10] is not None, row[10] or 0.0, row[11] is not None, str(row[11]))
     )
