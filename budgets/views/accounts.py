@@ -22,14 +22,15 @@ from budgets.forms import ChangePasswordForm, ForgottenPasswordForm, NewPassword
 from budgets.login_attempts import account_of, locked_until
 from latency_dashboard.client_address import client_network
 
-# Django's form views take a PUT for a POST.
-_METHODS = ["get", "head", "post", "options"]
+# Django's form views take a PUT for a POST, and answer some requests before they look at the method.
+_by_form = require_http_methods(["GET", "HEAD", "POST"])
 
-sign_in = LoginView.as_view(
-    template_name="registration/login.html",
-    authentication_form=SignInForm,
-    redirect_authenticated_user=True,
-    http_method_names=_METHODS,
+sign_in = _by_form(
+    LoginView.as_view(
+        template_name="registration/login.html",
+        authentication_form=SignInForm,
+        redirect_authenticated_user=True,
+    )
 )
 
 
@@ -47,7 +48,7 @@ def locked_out(
 
 
 @never_cache
-@require_http_methods(["GET", "HEAD", "POST"])
+@_by_form
 def forgotten_password(request: HttpRequest) -> HttpResponse:
     """Asks where to send a link for a new password. The answer is the same whether there is an account."""
     form = ForgottenPasswordForm(request.POST or None)
@@ -112,5 +113,5 @@ class _ChangePassword(PasswordChangeView):
         return answer
 
 
-set_password = _SetPassword.as_view(http_method_names=_METHODS)
-change_password = _ChangePassword.as_view(http_method_names=_METHODS)
+set_password = _by_form(_SetPassword.as_view())
+change_password = _by_form(_ChangePassword.as_view())
