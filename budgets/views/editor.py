@@ -46,6 +46,9 @@ require_form = require_http_methods(["GET", "HEAD", "POST"])
 def create(request: PageRequest) -> HttpResponse:
     """A new feature: first its kind, then the form with what that kind usually promises."""
     teams = list(teams_where(request.user, Role.EDITOR))
+    if not teams and request.user.is_superuser:
+        messages.info(request, "A feature belongs to a team. Make the first one, then create its feature.")
+        return redirect("teams")
     if not teams:
         raise PermissionDenied("Only editors and admins of a team may create its features.")
     now = timezone.now()

@@ -23,7 +23,7 @@ from budgets.contexts.frame import (
 )
 from budgets.contexts.parts import milestone_name
 from budgets.errors import Refusal
-from budgets.models import Feature, Milestone
+from budgets.models import Feature, Milestone, Series
 from budgets.pages import PageRequest, answer_chart, answer_page
 from budgets.roles import Role, has_role, teams_where
 from budgets.sparklines import hourly_counts
@@ -66,6 +66,7 @@ def overview(request: PageRequest) -> HttpResponse:
             "overview": page,
             "frame": frame,
             "can_create": teams_where(request.user, Role.EDITOR).exists(),
+            "teams": () if features else teams_where(request.user, Role.VIEWER),
             "has_archived": Feature.objects.visible_to(request.user).exclude(archived_at=None).exists(),
             "section": "features",
             "crumbs": [("Overview", "")],
@@ -109,6 +110,7 @@ def feature(request: PageRequest, slug: str) -> HttpResponse:
         context={
             "page": page,
             "frame": frame,
+            "is_waiting": not Series.objects.filter(feature=found).exists(),
             "can_edit": has_role(request.user, found.team, Role.EDITOR),
             "section": "features",
             "crumbs": [("Overview", back), (found.name, "")],

@@ -203,6 +203,12 @@ class TestWhoMay:
         assert root.post(NEW, opened(root, NEW).data(name="Help", team="others")).status_code == 302
         assert Feature.objects.get(slug="help").team == other
 
+    def test_a_superuser_without_any_team_is_led_to_making_one(self) -> None:
+        root = signed_in(User.objects.create_superuser("root@example.com", PASSWORD))
+        response = root.get("/features/new/", follow=True)
+        assert response.redirect_chain == [("/teams/", 302)]
+        assert "A feature belongs to a team." in text_of(response)
+
 
 class TestCreate:
     def test_the_kinds_are_offered_first(self, editor: Client) -> None:

@@ -212,17 +212,26 @@ class TestOverview:
         assert "retrieval" in html
         assert "tools" not in html
 
-    def test_with_no_feature_it_says_how_to_declare_one(self, teammate: Client) -> None:
-        text = text_of(page(teammate, "/"))
+    def test_with_no_feature_it_says_how_to_declare_one_and_leads_to_keys(
+        self, team: Team, teammate: Client
+    ) -> None:
+        html = page(teammate, "/")
 
-        assert "No feature yet" in text
-        assert "create_key" in text
+        assert "No feature yet" in text_of(html)
+        assert f'"team": "{team.slug}"' in text_of(html)
+        assert f'href="/teams/{team.slug}/keys/"' in html
+
+    def test_without_any_team_it_leads_a_superuser_to_making_one(self) -> None:
+        html = page(signed_in(User.objects.create_superuser("root@example.com", PASSWORD)), "/")
+
+        assert "Make a team first" in text_of(html)
+        assert 'class="button button-primary" href="/teams/"' in html
 
     def test_a_person_without_a_team_is_told_whom_to_ask(self) -> None:
         text = text_of(page(signed_in(make_person("new@example.com")), "/"))
 
         assert "You belong to no team." in text
-        assert "create_key" not in text
+        assert "curl" not in text
 
     def test_a_filter_that_matches_nothing_bad_says_all_clear_and_leads_back(
         self, feature: Feature, teammate: Client
@@ -262,6 +271,18 @@ class TestOverview:
 
 
 class TestFeaturePage:
+    def test_before_the_first_measurement_it_leads_to_keys_and_after_it_no_more(
+        self, feature: Feature, teammate: Client
+    ) -> None:
+        waiting = page(teammate, "/features/support-chat/")
+        make_traffic(feature, at=NOW - timedelta(hours=3), count=1, over=0, milestone="first_token")
+        measured = page(teammate, "/features/support-chat/")
+
+        assert "Waiting for its first measurement" in text_of(waiting)
+        assert f'href="/teams/{feature.team.slug}/keys/"' in waiting
+        assert f'href="/teams/{feature.team.slug}/rejected/"' in waiting
+        assert "Waiting for its first measurement" not in text_of(measured)
+
     @pytest.fixture
     def measured(self, feature: Feature) -> Feature:
         at = NOW - timedelta(hours=3)
