@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from django.db import connection, transaction
@@ -72,20 +72,24 @@ def discardable(
 
 def extent(batches: QuerySet[Batch]) -> Extent:
     """How much it is, for a person who is about to decide."""
+    found = _counted(batches)
+    if found.ended_from is None or found.ended_to is None:
+        return found
+    ids = list(batches.order_by("-pk").values_list("pk", flat=True)[:MAX_BATCHES])
+    touched = {series for _, series in _touched(ids, found.ended_from, found.ended_to)}
+    slugs = Series.objects.filter(pk__in=touched).values_list("feature__slug", flat=True).distinct()
+    return replace(found, feature_slugs=sorted(slugs))
+
+
+def _counted(batches: QuerySet[Batch]) -> Extent:
+    """How much it is by the batches alone: without the features, for which raw measurements are looked through."""
     counted = batches.aggregate(
         batches=Count("pk"),
         measurements=Sum("measurement_count"),
         first=Min("ended_from"),
         last=Max("ended_to"),
     )
-    slugs: list[str] = []
-    if counted["batches"]:
-        ids = list(batches.order_by("-pk").values_list("pk", flat=True)[:MAX_BATCHES])
-        touched = {series for _, series in _touched(ids, counted["first"], counted["last"])}
-        slugs = sorted(
-            set(Series.objects.filter(pk__in=touched).values_list("feature__slug", flat=True).distinct())
-        )
-    return Extent(counted["batches"], counted["measurements"] or 0, counted["first"], counted["last"], slugs)
+    return Extent(counted["batches"], counted["measurements"] or 0, counted["first"], counted["last"], [])
 
 
 def discard(*, team: Team, batches: QuerySet[Batch], reason: str, actor: str, now: datetime) -> Extent:
@@ -98,6 +102,8 @@ def discard(*, team: Team, batches: QuerySet[Batch], reason: str, actor: str, no
     if not 1 <= len(reason) <= MAX_REASON_CHARACTERS or "\0" in reason:
         message = f"Say why, in 1 to {MAX_REASON_CHARACTERS} characters: the audit log keeps it."
         raise Refusal("invalid_reason", f"{message} Nothing was discarded.", fields={"reason": [message]})
+    # Before the lock: every roll-up waits for its end, and this may take seconds.
+    feature_slugs = extent(batches).feature_slugs
     with transaction.atomic():
         # Alone: no roll-up holds one of them, and none begins.
         lock(ROLL_UP)
@@ -114,7 +120,7 @@ def discard(*, team: Team, batches: QuerySet[Batch], reason: str, actor: str, no
                 f"These are more than {MAX_BATCHES} batches. Choose a shorter range of time; nothing was discarded.",
             )
         chosen = Batch.objects.filter(pk__in=ids)
-        found = extent(chosen)
+        found = replace(_counted(chosen), feature_slugs=feature_slugs)
         assert found.ended_from is not None
         assert found.ended_to is not None
         if chosen.exclude(rolled_up_at=None).exists():

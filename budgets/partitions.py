@@ -24,10 +24,11 @@ RETENTION_SETTINGS = {
     "budgets_span": "RAW_RETENTION_DAYS",
     "budgets_rollup_minute": "MINUTE_RETENTION_DAYS",
 }
-# What still has to be read from a day before it may go: batches that wait to be rolled up, hours to be derived.
+# What still has to be read from a day before it may go: batches that wait to be rolled up, or to be taken out of
+# the rollups, and hours to be derived.
 _AWAITED = {
     "budgets_measurement": "SELECT 1 FROM budgets_batch"
-    " WHERE state = 'pending' AND ended_from < %(end)s AND ended_to >= %(start)s",
+    " WHERE state IN ('pending', 'discarding') AND ended_from < %(end)s AND ended_to >= %(start)s",
     "budgets_rollup_minute": "SELECT 1 FROM budgets_dirtyhour WHERE start >= %(start)s AND start < %(end)s",
 }
 _NAME = re.compile(r"^(?P<table>.+)_(?P<day>\d{8})$")

@@ -30,6 +30,9 @@ def drop_expired_rows(*, now: datetime) -> dict[str, int]:
             log.error(
                 "%s batches that could not be rolled up are beyond their retention and go uncounted.", lost
             )
-        cursor.execute("DELETE FROM budgets_batch WHERE state <> 'pending' AND received_at < %s", [before])
+        cursor.execute(
+            "DELETE FROM budgets_batch WHERE state NOT IN ('pending', 'discarding') AND received_at < %s",
+            [before],
+        )
         deleted["budgets_batch"] = cursor.rowcount
     return deleted

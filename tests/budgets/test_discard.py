@@ -10,13 +10,15 @@ from uuid import uuid4
 import msgspec
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection
+from django.db import connection, transaction
 
-from budgets import discard, ingest, retention, rollups
+from budgets import discard, ingest, partitions, retention, rollups
 from budgets.errors import Refusal
+from budgets.locks import NAMESPACE, ROLL_UP
 from budgets.models import AuditEntry, Batch, IngestKey, Measurement, Span
 from budgets.rebuild import rebuild
 from budgets.status import get_feature_status
+from tests.concurrency import held, is_waiting
 from tests.factories import NOW, make_feature, make_key, make_team, measurement, request_item
 
 pytestmark = pytest.mark.django_db
@@ -351,3 +353,51 @@ def test_discarded_batches_go_with_the_retention() -> None:
 
     assert not Batch.objects.filter(pk=batch.pk).exists()
     assert connection.needs_rollback is False
+
+
+def test_what_is_yet_to_be_taken_out_of_the_rollups_is_kept_beyond_the_retention() -> None:
+    feature = make_feature()
+    key, _ = make_key(feature.team)
+    post(key, sound(feature))
+    wrong = post(key, in_seconds_by_mistake(feature))
+    roll_up()
+    discard.discard(
+        team=feature.team,
+        batches=discard.discardable(feature.team, batch_ids=[wrong.pk]),
+        reason="x",
+        actor="a",
+        now=LATER,
+    )
+
+    # No worker has come to it for a month.
+    partitions.drop_expired(NOW + timedelta(days=30))
+    retention.drop_expired_rows(now=NOW + timedelta(days=30))
+    discard.finish_discards(now=LATER)
+
+    assert total(feature) == 1
+    wrong.refresh_from_db()
+    assert wrong.state == "discarded"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_no_roll_up_waits_while_it_is_found_out_which_features_are_touched() -> None:
+    feature = make_feature()
+    key, _ = make_key(feature.team)
+    wrong = post(key, sound(feature))
+
+    with held("LOCK TABLE budgets_measurement IN ACCESS EXCLUSIVE MODE") as start:
+        done = start(
+            lambda: discard.discard(
+                team=feature.team,
+                batches=discard.discardable(feature.team, batch_ids=[wrong.pk]),
+                reason="x",
+                actor="a",
+                now=LATER,
+            )
+        )
+        assert is_waiting("budgets_measurement")
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_xact_lock_shared(%s, %s)", [NAMESPACE, ROLL_UP])
+            assert cursor.fetchone() == (True,)
+
+    assert done.result().feature_slugs == [feature.slug]
