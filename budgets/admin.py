@@ -271,9 +271,8 @@ class BatchAdmin(ReadOnly, admin.ModelAdmin):
     def put_back(self, request: HttpRequest, queryset: QuerySet[Batch]) -> None:
         ids = list(queryset.values_list("pk", flat=True))
         count = put_back(ids, actor=request.user.get_username(), now=timezone.now())
-        level, ending = (
-            (messages.SUCCESS, "") if count else (messages.WARNING, " None of these was set aside.")
-        )
+        why = " The others were not set aside, or their measurements are gone."
+        level, ending = (messages.SUCCESS, "") if count == len(ids) else (messages.WARNING, why)
         self.message_user(
             request, f"{count} of {len(ids)} batches wait to be rolled up again.{ending}", level
         )

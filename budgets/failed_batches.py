@@ -16,6 +16,7 @@ from django.db import transaction
 
 from . import audit
 from .models import Batch
+from .partitions import existing_days
 
 log = logging.getLogger(__name__)
 
@@ -54,10 +55,15 @@ def set_aside(batch_id: int, error: Exception, *, now: datetime) -> bool:
 
 
 def put_back(batch_ids: Collection[int], *, actor: str, now: datetime) -> int:
-    """Makes batches that were set aside pending again; how many they were."""
+    """Makes batches that were set aside pending again; how many they were.
+
+    Not those of which raw measurements are gone: they would be told as rolled up, and count nowhere.
+    """
     with transaction.atomic():
         failed = Batch.objects.filter(pk__in=batch_ids, state=Batch.State.FAILED)
-        batches = list(failed.select_for_update(of=("self",)).select_related("team").order_by("pk"))
+        locked = failed.select_for_update(of=("self",)).select_related("team").order_by("pk")
+        kept = existing_days("budgets_measurement")
+        batches = [batch for batch in locked if batch.ended_from.date() in kept]
         for batch in batches:
             audit.record(
                 team=batch.team,
