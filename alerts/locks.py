@@ -16,19 +16,21 @@ _FEATURE = NAMESPACE << 48
 
 @contextmanager
 def try_hold(what: int) -> Iterator[bool]:
-    """Whether this session got the lock, which it then holds to the end of the block.
+    """Whether this process got the lock, which it then holds to the end of the block.
 
-    The block may commit as often as it likes. A session that dies gives the lock back.
+    The block may commit as often as it likes: the lock is a transaction's on a connection of its own, which does
+    nothing else. A lock of the session would do without, but behind a PgBouncer that pools transactions it would
+    stay with a server's connection that others use. A process that dies gives the lock back.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s, %s)", [NAMESPACE, what])
-        is_held = bool(cursor.fetchone()[0])
+    own = connection.copy()
     try:
+        own.set_autocommit(False)
+        with own.cursor() as cursor:
+            cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [NAMESPACE, what])
+            is_held = bool(cursor.fetchone()[0])
         yield is_held
     finally:
-        if is_held:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s, %s)", [NAMESPACE, what])
+        own.close()
 
 
 def lock_features(feature_ids: Collection[int]) -> None:
