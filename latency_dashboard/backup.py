@@ -2,7 +2,7 @@
 
 The file is a zip archive: `manifest.json` and, for each table, `tables/<name>.copy` in PostgreSQL's text format.
 Python alone writes and reads it, by COPY over the connection that is there anyway: no pg_dump has to be found whose
-version fits the server's, and the image stays without one (docs/adr/0011-backups-by-copy.md). A table of daily
+version fits the server's, and the image stays without one (docs/adr/0013-backups-by-copy.md). A table of daily
 partitions is one table in it; its days are listed, and made before its rows come back.
 """
 

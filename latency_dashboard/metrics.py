@@ -21,7 +21,7 @@ from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
-from prometheus_client import REGISTRY, CollectorRegistry, multiprocess
+from prometheus_client import REGISTRY, CollectorRegistry, disable_created_metrics, multiprocess
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -30,6 +30,9 @@ from redis.exceptions import RedisError
 from alerts.models import DeliveryAttempt, Notification
 from budgets.models import Batch, Sweep
 from budgets.partitions import RETENTION_SETTINGS, existing_days
+
+# When a counter was made tells nothing, and would double what is scraped.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 # As many of the latest batches tell how long a roll-up takes to come.
 _LATEST_BATCHES = 1000

@@ -192,6 +192,38 @@ def test_every_variable_is_documented() -> None:
     ] == []
 
 
+def test_every_compose_command_of_the_documentation_names_services_that_exist() -> None:
+    takes_value = {
+        "-e",
+        "-u",
+        "-v",
+        "--user",
+        "--volume",
+        "--env",
+        "--scale",
+        "--username",
+        "--dbname",
+        "--command",
+        "--tail",
+    }
+    named = set()
+    for page in (PROJECT / "docs").rglob("*.md"):
+        text = re.sub(r"\\\n\s*", " ", page.read_text())
+        for line in re.findall(r"docker compose ((?:run|exec|up|stop|logs|pull) [^\n`>|]*)", text):
+            subcommand, *words = shlex.split(line, comments=True)
+            named |= {word.partition("=")[0] for word in re.findall(r"--scale (\S+)", line)}
+            skip = False
+            for word in words:
+                if skip or word.startswith("-"):
+                    skip = not skip and word in takes_value
+                    continue
+                named.add(word)
+                if subcommand in ("run", "exec"):
+                    break  # what follows is the command
+    assert named <= set(SERVICES), named - set(SERVICES)
+    assert {"web", "migrate", "postgres", "worker", "deliver"} <= named
+
+
 def test_postgres_and_redis_are_set_up_like_the_embedded_ones() -> None:
     with temporary_data_dir() as folder:
         embedded = EmbeddedServers(folder)._postgres_settings()

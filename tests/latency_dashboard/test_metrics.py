@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -24,6 +25,7 @@ from budgets import partitions, rollups
 from budgets.models import Batch, Feature, Sweep
 from latency_dashboard import metrics
 from tests.api import Api
+from tests.children import PROJECT
 from tests.factories import item, make_channel, make_feature, make_key
 from tests.latency_dashboard.web import web_server
 
@@ -110,6 +112,37 @@ def test_every_metric_is_named_and_described_as_prometheus_wants_it(api: Api) ->
             assert all(re.fullmatch(r"[a-z][a-z_]*", label) for label in sample.labels), sample.labels
         labelled = [(sample.name, tuple(sorted(sample.labels.items()))) for sample in family.samples]
         assert len(labelled) == len(set(labelled)), name
+
+
+def test_what_is_documented_is_what_there_is(api: Api) -> None:
+    api.post({"measurements": [item("no-such-feature")]})
+    text = (PROJECT / "docs/how-to/monitor.md").read_text()
+    listed = re.findall(r"^\| `(latency_dashboard_\w+)` \| (\w+) \| ([\w, ]*) ?\|", text, re.MULTILINE)
+    there = {
+        (family.name.removesuffix("_info"), "info" if family.name.endswith("_info") else family.type)
+        for family in families(asked())
+        if family.name.startswith("latency_dashboard_")
+    }
+    assert {(name, kind) for name, kind, _ in listed} == there
+    labels = {name: set(filter(None, re.split(r",? ", of_it))) for name, _, of_it in listed}
+    for family in families(asked()):
+        for sample in family.samples:
+            name = family.name.removesuffix("_info")
+            if name in labels:
+                assert set(sample.labels) - {"le"} == labels[name], sample.name
+
+
+def test_the_alerts_that_are_suggested_ask_for_what_there_is(api: Api) -> None:
+    text = (PROJECT / "docs/how-to/monitor.md").read_text()
+    [rules, *_] = [found for found in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "groups" in found]
+    api.post({"measurements": [item("no-such-feature")]})
+    names = {sample.name for family in families(asked()) for sample in family.samples} | {
+        family.name for family in families(asked())
+    }
+    expressions = [rule["expr"] for group in yaml.safe_load(rules)["groups"] for rule in group["rules"]]
+    assert len(expressions) > 5
+    for expression in expressions:
+        assert set(re.findall(r"latency_dashboard_\w+", expression)) <= names, expression
 
 
 def test_they_can_be_read_as_openmetrics_too(db: None) -> None:
