@@ -8,6 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.views import LoginView, PasswordChangeView, PasswordResetConfirmView
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
@@ -92,8 +93,9 @@ class _SetPassword(PasswordResetConfirmView):
     success_url = reverse_lazy("login")
 
     def form_valid(self, form: Any) -> HttpResponse:
-        answer = super().form_valid(form)
-        passwords.note_new_password(user=form.user, action="user.password_reset", now=timezone.now())
+        with transaction.atomic():
+            answer = super().form_valid(form)
+            passwords.note_new_password(user=form.user, action="user.password_reset", now=timezone.now())
         messages.success(self.request, "Your new password is set. Log in with it.")
         return answer
 
@@ -107,8 +109,9 @@ class _ChangePassword(PasswordChangeView):
     extra_context = {"crumbs": [("Change password", "")]}
 
     def form_valid(self, form: Any) -> HttpResponse:
-        answer = super().form_valid(form)
-        passwords.note_new_password(user=form.user, action="user.password_changed", now=timezone.now())
+        with transaction.atomic():
+            answer = super().form_valid(form)
+            passwords.note_new_password(user=form.user, action="user.password_changed", now=timezone.now())
         messages.success(self.request, "Your password is changed. Other browsers are logged out.")
         return answer
 

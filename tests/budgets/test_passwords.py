@@ -90,6 +90,27 @@ def test_a_link_works_for_four_hours(client: Client, ada: User) -> None:
     assert can_log_in(PASSWORD)
 
 
+@pytest.mark.parametrize("action", ["user.password_reset", "user.password_changed"])
+def test_no_password_is_new_that_is_not_written_down(ada: User, action: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"ALTER TABLE budgets_auditentry ADD CHECK (action <> '{action}')")
+    visitor = signed_in(ada)
+    visitor.raise_request_exception = False
+
+    if action == "user.password_reset":
+        ada.refresh_from_db()  # a link is worth nothing after the next login
+        link = passwords.reset_link(ada).removeprefix("https://latency.example.org")
+        where = visitor.get(link, follow=True).redirect_chain[-1][0]
+        answer = visitor.post(where, {"new_password1": NEW, "new_password2": NEW})
+    else:
+        data = {"old_password": PASSWORD, "new_password1": NEW, "new_password2": NEW}
+        answer = visitor.post(TestChange.PAGE, data)
+
+    assert answer.status_code == 500
+    ada.refresh_from_db()
+    assert ada.check_password(PASSWORD)
+
+
 def test_no_answer_tells_whether_there_is_an_account(ada: User) -> None:
     User.objects.create(email="no-password@example.com", password="!")
     User.objects.create(email="off@example.com", password=ada.password, is_active=False)
