@@ -14,13 +14,24 @@ from pythonjsonlogger.msgspec import MsgspecFormatter
 
 from budgets import request_ids
 
-# A bearer key, a webhook's secret, and whatever follows the name of the header that carries one.
+# A bearer key, a webhook's secret, whatever follows the name of the header that carries one, and links that let in
+# whoever has them: of an invitation, and for a new password.
 _SECRETS = re.compile(
-    r"(?P<known>\bld_[A-Za-z0-9]{8}_|\bwhsec_|\b(?:Authorization|Cookie)['\"]?[:=]\s*['\"]?(?:Bearer|Basic)?\s*|\bBearer\s+)"
+    r"(?P<known>\bld_[A-Za-z0-9]{8}_|\bwhsec_|\b(?:Authorization|Cookie)['\"]?[:=]\s*['\"]?(?:Bearer|Basic)?\s*|\bBearer\s+"
+    r"|/invitations/\d+\.|/password/reset/[\w-]+/)"
     r"[^\s'\",;\\]+",
     re.IGNORECASE,
 )
-_SUSPICIOUS = ("ld_", "whsec_", "uthorization", "UTHORIZATION", "earer", "ookie")
+_SUSPICIOUS = (
+    "ld_",
+    "whsec_",
+    "uthorization",
+    "UTHORIZATION",
+    "earer",
+    "ookie",
+    "/invitations/",
+    "/password/reset/",
+)
 
 # What every record has, and what Django adds: the request itself, and with it headers and a body.
 _NO_FIELDS = {*RESERVED_ATTRS, "request", "server_time"}

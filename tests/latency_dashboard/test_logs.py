@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.core.signing import Signer
 from django.http import HttpRequest, HttpResponse
 from django.test import Client, RequestFactory
 
@@ -117,6 +118,25 @@ def test_secrets_are_masked_in_every_format(text: str) -> None:
         assert "***" in line
     # Which key it was may be seen: the prefix is what people know it by.
     assert "ld_abcdefgh_***" in mask(f"token {KEY}")
+
+
+def test_no_line_holds_a_link_that_lets_in_whoever_has_it(
+    lines: list[dict[str, Any]], db: None, plain_static_files: None
+) -> None:
+    invitation = Signer(sep=".", salt="budgets.invitations").sign("7")
+    reset = "cxlmkq-0123456789abcdef0123456789abcdef"
+    visitor = Client(enforce_csrf_checks=True)
+    visitor.get(f"/invitations/{invitation}")  # led to the address with a slash
+    visitor.get(f"/invitations/{invitation}/")
+    visitor.post(f"/invitations/{invitation}/")  # refused as forged
+    visitor.get(f"/password/reset/MQ/{reset}")
+    visitor.post(f"/password/reset/MQ/{reset}/")
+
+    said = json.dumps(lines)
+    assert "GET /invitations/7.*** 301" in said
+    assert "GET /password/reset/MQ/*** 301" in said
+    assert invitation.partition(".")[2] not in said
+    assert reset not in said
 
 
 # -- requests ---------------------------------------------------------------------------------------
