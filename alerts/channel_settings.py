@@ -65,7 +65,8 @@ def save_channel(
     named = Channel.objects.kept().filter(team=team, name=name)
     given = {key: value for key, value in document.items() if key not in _COMMON}
     secret: str | None = None
-    if kind == Channel.Kind.WEBHOOK and given.get("secret") is None:
+    keeps_secret = kind == Channel.Kind.WEBHOOK and given.get("secret") is None
+    if keeps_secret:
         known = named.filter(kind=kind).first()
         given["secret"] = known.config["secret"] if known else (secret := new_secret())
     # Outside the transaction: a URL's name is looked up, which may take seconds.
@@ -76,14 +77,17 @@ def save_channel(
     values = {"kind": kind, "config": config, "min_severity": min_severity, "is_enabled": is_enabled}
     with transaction.atomic():
         existing = named.select_for_update().first()
-        if existing is not None and is_new:
-            raise _refusal("invalid_channel", {"name": [f"There is a channel {name!r} already."]})
         if existing is None and is_new is False:
             raise _gone(name)
         before = audited(existing) if existing else None
+        if keeps_secret and existing is not None and existing.kind == kind:
+            # As it is by now: somebody may have exchanged it meanwhile, and was shown the new one once.
+            config["secret"], secret = existing.config["secret"], None
         channel, is_created = Channel.objects.kept().update_or_create(
             team=team, name=name, defaults=values, create_defaults={**values, "created_at": now}
         )
+        if is_new and not is_created:
+            raise _refusal("invalid_channel", {"name": [f"There is a channel {name!r} already."]})
         _record(channel, "channel.saved", actor, before, now)
     return Saved(channel, is_created, secret)
 

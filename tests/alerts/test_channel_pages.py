@@ -16,7 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from alerts.channel_settings import delete_channel, switch_channel
+from alerts.channel_settings import delete_channel, rotate_secret, save_channel, switch_channel
 from alerts.models import Channel, DeliveryAttempt, Notification
 from alerts.notifications import LEASE, claim_due, deliver
 from alerts.trials import try_channel
@@ -24,7 +24,7 @@ from budgets.errors import Refusal
 from budgets.models import AuditEntry, Membership, Team
 from tests.alerts.test_incident_pages import open_one
 from tests.budgets.test_pages import signed_in, text_of
-from tests.concurrency import at_once
+from tests.concurrency import at_once, held, is_waiting
 from tests.factories import SECRET, make_channel, make_feature, make_team
 from tests.mail_servers import MailServer
 from tests.people import make_person
@@ -288,6 +288,26 @@ def test_a_change_keeps_the_secret_and_is_written_down(editor: Client, channel: 
     entry = AuditEntry.objects.get()
     assert (entry.action, entry.actor) == ("channel.saved", KIM)
     assert "token" not in str(entry.before) + str(entry.after)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_does_not_bring_back_a_secret_that_somebody_exchanged_meanwhile(
+    team: Team, channel: Channel
+) -> None:
+    document = {"kind": "webhook", "url": PUBLIC_URL, "min_severity": "page"}
+    now = timezone.now()
+
+    with held("SELECT 1 FROM alerts_channel FOR UPDATE") as start:
+        exchanged = start(lambda: rotate_secret(channel_id=channel.pk, actor=KIM, now=now))
+        assert is_waiting("alerts_channel")
+        saved = start(
+            lambda: save_channel(team=team, name=channel.name, document=document, actor=KIM, now=now)
+        )
+        assert is_waiting("alerts_channel", count=2)
+
+    channel.refresh_from_db()
+    assert saved.result().channel.min_severity == "page"
+    assert channel.config == {"url": PUBLIC_URL, "secret": exchanged.result()}
 
 
 def test_a_change_of_a_disabled_channel_leaves_it_disabled(editor: Client, channel: Channel) -> None:
