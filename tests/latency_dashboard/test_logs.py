@@ -192,6 +192,16 @@ def test_no_header_no_query_and_no_body_is_logged(
 
 
 @pytest.mark.usefixtures("plain_static_files")
+@pytest.mark.parametrize("path", ["/invitations/s3cr3t/", "/password/reset/MQ/s3cr3t-s3cr3t/"])
+def test_a_link_that_lets_in_whoever_holds_it_is_logged_without_its_secret(
+    db: None, lines: list[dict[str, Any]], path: str
+) -> None:
+    Client().get(path)
+    assert len(lines) > 0
+    assert "s3cr3t" not in json.dumps(lines)
+
+
+@pytest.mark.usefixtures("plain_static_files")
 def test_probes_and_static_files_leave_no_line(db: None, lines: list[dict[str, Any]]) -> None:
     for path in ("/healthz", "/static/none.css", "/metrics"):
         Client().get(path)
