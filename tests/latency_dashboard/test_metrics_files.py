@@ -1,0 +1,51 @@
+"""What a web process counts ends it by no signal when the disk is full."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Counts far more than the first pages of the files hold.
+_WEB = """
+import os
+from django.conf import settings
+from latency_dashboard import wsgi
+from latency_dashboard.meters import count_request
+for n in range(200):
+    count_request("POST", f"/a/route/as/long/as/those/that/there/are/{n}", 503, 0.1)
+found = {name: os.stat(os.path.join(settings.METRICS_DIR, name)) for name in os.listdir(settings.METRICS_DIR)}
+print(os.environ.get("PROMETHEUS_MULTIPROC_DIR", "alone"), len(found))
+assert all(one.st_blocks * 512 >= one.st_size > 0 for one in found.values()), found
+"""
+
+
+def counts(folder: Path, data_dir: Path, code: str = _WEB) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "METRICS_DIR": str(folder), "DATA_DIR": str(data_dir)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_files_have_all_of_their_room_on_disk_before_anything_is_counted(tmp_path: Path) -> None:
+    folder = tmp_path / "metrics"
+    assert counts(folder, tmp_path) == f"{folder} 2"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may mount a small disk")
+def test_a_process_that_starts_on_a_full_disk_counts_for_itself(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
+    try:
+        assert counts(disk / "metrics", tmp_path).startswith("alone")
+    finally:
+        subprocess.run(["umount", disk], check=True)
