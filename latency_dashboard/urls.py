@@ -13,6 +13,7 @@ from .api_reference import openapi_json, reference
 from .health import healthz, readyz
 from .metrics import metrics
 
+
 def for_reading(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
     """The view for GET and HEAD; every other method is told 405, and not that it lacks a token against forgery."""
     return csrf_exempt(require_safe(view))
