@@ -185,6 +185,8 @@ class Conflict:
     changes: list[SavedChange]
     fields: list[ConflictField]
     has_base: bool
+    seen: str
+    """The digest of what is saved now: what a choice made on this page stands against."""
 
 
 @dataclass(frozen=True)
@@ -284,7 +286,7 @@ def conflict_of(feature: Feature, draft: Draft, theirs: Mapping[str, Any]) -> Co
             is_mine_changed = base is None or typed != value_words(base, one.path)
             before = one.before if base is not None else "?"
             fields.append(ConflictField(one.path, one.label, before, saved, typed, is_mine_changed))
-    return Conflict(since.changes, fields, base is not None)
+    return Conflict(since.changes, fields, base is not None, digest_of(theirs))
 
 
 def saved_words(planned: Sequence[PlannedVersion]) -> str:

@@ -90,6 +90,9 @@ def edit(request: PageRequest, slug: str) -> HttpResponse:
     draft = Draft.of_form(request.POST, slug=slug, team=feature.team.slug, is_archived=feature.is_archived)
     if request.POST.get("action") == "save":
         return _save(request, draft, feature, feature.team, (), now)
+    if request.POST.get("action") == "overwrite":
+        seen = request.POST.get("seen", "")
+        return _save(request, draft, feature, feature.team, (), now, expected_digest=seen)
     if request.POST.get("action") == "merge":
         return _merge(request, draft, feature, now)
     return _answer_draft(request, draft, feature, (), now)
@@ -170,7 +173,10 @@ def _save(
     team: Team,
     teams: Sequence[Team],
     now: datetime,
+    *,
+    expected_digest: str | None = None,
 ) -> HttpResponse:
+    """Saves over the document that the draft began from, or over the one with `expected_digest`."""
     checked = draft.check()
     if checked.errors:
         return _refused(request, draft, feature, teams, now)
@@ -182,7 +188,7 @@ def _save(
             document=checked.document,
             actor=request.user.email,
             now=now,
-            expected_digest=draft.digest,
+            expected_digest=draft.digest if expected_digest is None else expected_digest,
         )
     except Refusal as refusal:
         if refusal.code == "changed_meanwhile" and feature is not None:
@@ -203,18 +209,25 @@ def _done_words(declared: Declared, planned: Sequence[PlannedVersion]) -> str:
 
 
 def _conflict(request: PageRequest, draft: Draft, feature: Feature, now: datetime) -> HttpResponse:
-    """What others changed, beside what was typed; saving again saves over what is shown now."""
+    """What others changed, beside what was typed.
+
+    The draft goes on from the document that it began from, so that saving it without a choice is refused again:
+    theirs gives way only to what was chosen on seeing it.
+    """
     theirs = current_document(feature)
     conflict = conflict_of(feature, draft, theirs)
-    draft = replace(draft, digest=digest_of(theirs), is_archived=theirs["archived"])
+    draft = replace(draft, is_archived=theirs["archived"])
+    if not conflict.fields:
+        draft = replace(draft, digest=conflict.seen)
     return _page(request, _editor(request, draft, feature, (), now, conflict=conflict), status=409)
 
 
 def _merge(request: PageRequest, draft: Draft, feature: Feature, now: datetime) -> HttpResponse:
     """Takes others' values for the fields that were ticked; nothing is saved yet."""
     theirs = current_document(feature)
-    if digest_of(theirs) != draft.digest:
+    if digest_of(theirs) != request.POST.get("seen"):
         return _conflict(request, draft, feature, now)
+    draft = replace(draft, digest=digest_of(theirs))
     for path in request.POST.getlist("theirs"):
         draft = draft.taking(path, theirs)
     messages.info(request, "The ticked changes are in the form now. Nothing is saved yet.")

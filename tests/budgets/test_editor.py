@@ -649,8 +649,30 @@ class TestTwoPeople:
     ) -> None:
         self.ada_saves(feature, name="Ada's chat")
         conflict = Form(editor.post(EDIT, form.data(name="My chat")))
-        assert editor.post(EDIT, conflict.data()).status_code == 302
+        assert editor.post(EDIT, conflict.data("overwrite")).status_code == 302
         assert current_document(feature)["name"] == "My chat"
+
+    def test_saving_without_a_choice_does_not_undo_what_others_changed(
+        self, editor: Client, feature: Feature, form: Form
+    ) -> None:
+        self.ada_saves(feature, name="Ada's chat")
+        conflict = editor.post(EDIT, form.data(description="Mine"))
+        assert "data-save>" not in conflict.content.decode()
+
+        previewed = editor.post(EDIT, Form(conflict).data("preview"))
+        for shown in (conflict, previewed):
+            again = editor.post(EDIT, Form(shown).data())
+            assert again.status_code == 409
+            assert Form(again).data()["theirs"] == ["name"]
+        assert current_document(feature)["name"] == "Ada's chat"
+
+    def test_a_change_that_says_what_one_typed_is_no_reason_to_choose(
+        self, editor: Client, feature: Feature, form: Form
+    ) -> None:
+        self.ada_saves(feature, name="Our chat")
+        conflict = editor.post(EDIT, form.data(name="Our chat"))
+        assert "there is nothing to choose" in text_of(conflict)
+        assert editor.post(EDIT, Form(conflict).data()).status_code == 302
 
     def test_a_further_change_is_a_further_conflict(
         self, editor: Client, feature: Feature, form: Form
@@ -658,7 +680,7 @@ class TestTwoPeople:
         self.ada_saves(feature, name="Ada's chat")
         conflict = Form(editor.post(EDIT, form.data(name="My chat")))
         redeclare(feature, name="Bob's chat", now=NOW + timedelta(minutes=9))
-        for action in ("save", "merge"):
+        for action in ("save", "overwrite", "merge"):
             response = editor.post(EDIT, conflict.data(action))
             assert response.status_code == 409
             assert "Theirs Bob's chat Yours My chat" in text_of(response)

@@ -246,7 +246,8 @@
       });
       if (!response.headers.get("X-Page-Part")) throw new Error();
       preview.innerHTML = await response.text();
-      form.querySelector("[data-save]").textContent = preview.firstElementChild.dataset.saveLabel;
+      const save = form.querySelector("[data-save]");
+      if (save) save.textContent = preview.firstElementChild.dataset.saveLabel;
       previewState.textContent = "";
       announcer.textContent = [...form.querySelectorAll("[data-sum]:not([hidden])")]
         .map((sum) => `${sum.querySelector(".sum-name").textContent}: ${sum.querySelector("[data-words]").textContent.slice(2)}`)
