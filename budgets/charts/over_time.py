@@ -120,7 +120,7 @@ def percentile_lines(
         shapes=[_vertical(marker) for marker in _within(markers, series)],
         annotations=[
             *end_labels(labels, top, plot_px),
-            *(_marker_label(marker) for marker in _within(markers, series)),
+            *(_marker_label(marker, series) for marker in _within(markers, series)),
             *([empty_note("Nothing was measured in this range.")] if all(is_quiet) else []),
         ],
     )
@@ -203,11 +203,13 @@ def _vertical(marker: Marker) -> dict[str, Any]:
     }
 
 
-def _marker_label(marker: Marker) -> dict[str, Any]:
+def _marker_label(marker: Marker, series: TimeSeries) -> dict[str, Any]:
+    """Beside its line, on the side with more room: at the right edge stand the names of the lines."""
+    is_late = marker.at - series.start[0] > series.start[-1] + series.step - marker.at
     return {
         "x": naive(marker.at),
-        "xanchor": "left",
-        "xshift": 3,
+        "xanchor": "right" if is_late else "left",
+        "xshift": -3 if is_late else 3,
         "yref": "paper",
         "y": 1,
         "yanchor": "top",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
@@ -206,6 +207,7 @@ def _members(
         roles=list(ROLE_LINES.items()),
         form=form,
         invited=invited,
+        has_mail=settings.EMAIL_IS_CONFIGURED,
         now=now,
     )
     response = render(request, "budgets/team/members.html", context, status=status)

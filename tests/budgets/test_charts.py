@@ -235,6 +235,13 @@ class TestPercentileLines:
         assert [shape["x0"] for shape in chart.layout["shapes"]] == ["2026-11-21T20:01:00"]
         assert "v3" in [a["text"] for a in chart.layout["annotations"]]
 
+    def test_a_marker_is_named_on_the_side_with_more_room(self) -> None:
+        early, late = charts.Marker(START + MINUTE, "early"), charts.Marker(START + 9 * MINUTE, "late")
+        chart = lines(make_series([1000.0] * 10), markers=[early, late])
+
+        sides = {a["text"]: (a["xanchor"], a["xshift"]) for a in chart.layout["annotations"] if "text" in a}
+        assert (sides["early"], sides["late"]) == (("left", 3), ("right", -3))
+
     def test_hover_texts_name_the_zone_the_limit_and_the_counts(self) -> None:
         chart = lines(make_series([3000.2], over=[2], timeouts=[1], errors=[3]))
 

@@ -212,6 +212,13 @@ class TestOverview:
         assert "retrieval" in html
         assert "tools" not in html
 
+    def test_a_feature_that_was_not_measured_has_no_worst_component_to_speak_of(
+        self, feature: Feature, teammate: Client
+    ) -> None:
+        assert "none over" not in text_of(page(teammate, "/"))
+        make_traffic(feature, at=NOW - timedelta(hours=3), count=100, over=0, milestone="first_token")
+        assert "none over" in text_of(page(teammate, "/"))
+
     def test_with_no_feature_it_says_how_to_declare_one_and_leads_to_keys(
         self, team: Team, teammate: Client
     ) -> None:

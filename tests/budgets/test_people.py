@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from io import StringIO
 from threading import Barrier
 
@@ -20,7 +21,7 @@ from budgets.account_mails import PER_HOUR_FROM_A_SOURCE, PER_HOUR_TO_AN_ADDRESS
 from budgets.errors import Refusal
 from budgets.models import AccountMail, AuditEntry, Invitation, Membership, Team, User
 from tests.budgets.test_pages import page, signed_in, text_of
-from tests.concurrency import at_once
+from tests.concurrency import at_once, held, is_waiting
 from tests.factories import NOW, make_team
 from tests.people import PASSWORD, make_person
 
@@ -199,6 +200,30 @@ def test_two_admins_who_leave_at_once_leave_one(team: Team, ada: User) -> None:
 
     assert sorted(at_once(lambda: leave(ada), lambda: leave(bob))) == ["last_admin", "left"]
     assert Membership.objects.filter(team=team, role=Role.ADMIN).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_teams_links_used_at_once_one_makes_the_account(team: Team) -> None:
+    invited = [
+        invitations.invite(
+            team=one, email="new@example.com", role=Role.VIEWER, actor="ada@example.com", now=NOW
+        ).invitation
+        for one in (team, make_team(slug="search"))
+    ]
+
+    def accept(invitation: Invitation) -> str:
+        try:
+            invitations.accept_as_new(invitation=invitation, password=NEW_PASSWORD, now=NOW)
+        except Refusal as refusal:
+            return refusal.code
+        return "made"
+
+    with held("LOCK TABLE budgets_user IN SHARE MODE") as start:
+        done = [start(partial(accept, one)) for one in invited]
+        assert is_waiting("budgets_user", count=2)
+
+    assert sorted(one.result() for one in done) == ["account_exists", "made"]
+    assert Invitation.objects.pending().count() == 1
 
 
 class TestTeams:
@@ -438,7 +463,9 @@ class TestInvitation:
     def test_without_a_mail_server_the_admin_passes_the_link_on(
         self, admin: Client, settings: Settings
     ) -> None:
+        assert "They get a mail with a link" in text_of(page(admin, PAGE))
         settings.EMAIL_IS_CONFIGURED = False
+        assert "You pass on a link that works once" in text_of(page(admin, PAGE))
         response = admin.post(PAGE, {"email": "new@example.com", "role": "viewer"})
 
         html = response.content.decode()
