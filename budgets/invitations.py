@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.urls import reverse
 
 from . import audit, formats
@@ -129,9 +129,13 @@ def accept_as_new(*, invitation: Invitation, password: str, now: datetime) -> Us
     with transaction.atomic():
         found = _pending(invitation.pk)
         _require_open(found, now)
-        if User.objects.filter(email=found.email).exists():
-            raise Refusal("account_exists", f"{found.email} has an account: log in with it.", status=409)
-        user = User.objects.create_user(found.email, password)
+        try:
+            with transaction.atomic():
+                user = User.objects.create_user(found.email, password)
+        except IntegrityError as error:
+            # Maybe only just, by another team's invitation.
+            message = f"{found.email} has an account: log in with it."
+            raise Refusal("account_exists", message, status=409) from error
         audit.record(
             team=None,
             actor=found.email,
