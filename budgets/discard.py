@@ -1,7 +1,7 @@
 """Discarding batches: wrong data goes, and the rollups become what the rest of the raw measurements gives.
 
 1. `discard` marks the batches in one short transaction; from then on no roll-up and no rebuild counts them.
-2. `finish_discards` rebuilds each hour that they touched, series by series of theirs, and then deletes their
+2. `finish_discards` rebuilds each hour that they count in, series by series of theirs, and then deletes their
    raw measurements of it; at the end their spans. It may be interrupted anywhere: a sweep goes on from the marks.
 """
 
@@ -159,12 +159,14 @@ def finish_discards(*, now: datetime, within: timedelta = FINISH_WITHIN) -> froz
     while batches := list(
         Batch.objects.filter(state=Batch.State.DISCARDING)
         .order_by("pk")[:AT_ONCE]
-        .values_list("pk", "ended_from", "ended_to")
+        .values_list("pk", "ended_from", "ended_to", "rolled_up_at")
     ):
         ids = [batch[0] for batch in batches]
         first, last = min(batch[1] for batch in batches), max(batch[2] for batch in batches)
+        # The others are in no rollup.
+        rolled_up = [batch[0] for batch in batches if batch[3] is not None]
         by_hour: dict[datetime, list[int]] = {}
-        for hour, series_id in _touched(ids, first, last):
+        for hour, series_id in _touched(rolled_up, first, last) if rolled_up else ():
             by_hour.setdefault(hour, []).append(series_id)
         for hour, of_hour in by_hour.items():
             with transaction.atomic():
@@ -172,15 +174,18 @@ def finish_discards(*, now: datetime, within: timedelta = FINISH_WITHIN) -> froz
                     return _features_of(series_ids)
                 rebuild_hours([hour], of_hour)
             # Apart, so that roll-ups do not wait for it; until then the marks keep the rows out of every rebuild.
-            _delete_raw("budgets_measurement", ids, hour, hour + HOUR)
+            _delete_raw("budgets_measurement", rolled_up, hour, hour + HOUR)
             series_ids.update(of_hour)
             if time.monotonic() > deadline:
                 return _features_of(series_ids)
+        _delete_raw("budgets_measurement", ids, first, last + timedelta(microseconds=1))
         # A span ends up to a request's length before its measurement, and after it where that is a sum.
         _delete_raw("budgets_span", ids, first - LONGEST, last + LONGEST)
         Batch.objects.filter(pk__in=ids, state=Batch.State.DISCARDING).update(
             state=Batch.State.DISCARDED, discarded_at=now
         )
+        if time.monotonic() > deadline:
+            break
     compact(now=now)
     return _features_of(series_ids)
 

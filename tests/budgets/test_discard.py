@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from pytest_django import Settings
 
 from budgets import discard, ingest, partitions, retention, rollups
 from budgets.errors import Refusal
@@ -107,6 +108,32 @@ def test_a_batch_that_waits_is_never_rolled_up_once_discarded() -> None:
     discard.finish_discards(now=LATER)
     assert total(feature) == 0
     assert not Measurement.objects.exists()
+
+
+def test_a_batch_that_waits_takes_nothing_with_it_that_only_rollups_still_know(settings: Settings) -> None:
+    feature = make_feature()
+    key, _ = make_key(feature.team)
+    post(key, sound(feature, 6 * 24 * 60))
+    roll_up()
+    rollups.compact(now=LATER)
+    # The raw measurements went by a retention that was shorter than it is now.
+    settings.RAW_RETENTION_DAYS = 3
+    partitions.drop_expired(LATER)
+    settings.RAW_RETENTION_DAYS = 7
+    partitions.make_partitions("budgets_measurement", [(NOW - timedelta(days=6)).date()])
+    late = post(key, sound(feature, 6 * 24 * 60))
+
+    discard.discard(
+        team=feature.team,
+        batches=discard.discardable(feature.team, batch_ids=[late.pk]),
+        reason="x",
+        actor="a",
+        now=LATER,
+    )
+    discard.finish_discards(now=LATER)
+
+    assert not Measurement.objects.exists()
+    assert total(feature) == 1
 
 
 def test_interrupted_after_any_hour_it_goes_on_where_it_was() -> None:
