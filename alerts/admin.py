@@ -118,6 +118,10 @@ class ChannelAdmin(Audited, admin.ModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
+    def has_change_permission(self, request: HttpRequest, obj: Channel | None = None) -> bool:
+        is_kept = obj is None or obj.deleted_at is None
+        return is_kept and super().has_change_permission(request, obj)
+
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False  # it would take with it what was sent; the channel's page leaves that to be read
 

@@ -8,6 +8,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.test import Client
 
+from alerts.channel_settings import delete_channel
 from alerts.models import Channel
 from budgets.keys import authenticate
 from budgets.models import AuditEntry, Membership, Team, User
@@ -138,6 +139,16 @@ def test_a_password_that_an_administrator_sets(root: Client) -> None:
 
     assert response.status_code == 302
     assert log() == [("user.password_changed", "ada@example.com", None, {"usable": True})]
+
+
+def test_a_channel_that_was_deleted_is_not_enabled_again(root: Client, team: Team) -> None:
+    channel = make_channel(team, name="hooks")
+    delete_channel(channel_id=channel.pk, actor="ada@example.com", now=NOW)
+    root.raise_request_exception = False
+
+    page = f"/admin/alerts/channel/{channel.pk}/change/"
+    assert root.get(page).status_code == 200
+    assert root.post(page, {"min_severity": "page", "is_enabled": "on"}).status_code == 403
 
 
 def test_a_feature_a_channel_and_a_group(root: Client, team: Team) -> None:
