@@ -17,7 +17,7 @@ Size = Literal["large", "small"]
 HEIGHT_PX: Final[dict[str, int]] = {"large": 300, "small": 190}
 FONT_PX: Final = 12
 _FONT: Final = "system-ui, -apple-system, Segoe UI, Roboto, Liberation Sans, sans-serif"
-_LABEL_GAP_PX: Final = 14  # two labels closer than this would lie on each other
+LABEL_GAP_PX: Final = 14  # two labels closer than this would lie on each other
 _TIME_STEPS: Final = tuple(
     timedelta(minutes=minutes)
     for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 5760, 10080, 20160, 43200)
@@ -167,7 +167,7 @@ def end_labels(
     labels: Iterable[tuple[str, float | None]], top: float, plot_px: int, *, bottom: float = 0.0
 ) -> list[dict[str, Any]]:
     """Names at the right end of their lines instead of a legend, pushed apart where they would touch."""
-    gap = _LABEL_GAP_PX * (top - bottom) / plot_px
+    gap = LABEL_GAP_PX * (top - bottom) / plot_px
     placed: list[tuple[str, float]] = []
     for text, value in sorted(((t, v) for t, v in labels if v is not None), key=lambda label: label[1]):
         lowest = placed[-1][1] + gap if placed else bottom + gap / 2

@@ -14,6 +14,7 @@ from budgets.histogram import AtLeast
 from .frame import (
     FONT_PX,
     HEIGHT_PX,
+    LABEL_GAP_PX,
     Chart,
     Size,
     duration_axis,
@@ -120,7 +121,7 @@ def percentile_lines(
         shapes=[_vertical(marker) for marker in _within(markers, series)],
         annotations=[
             *end_labels(labels, top, plot_px),
-            *(_marker_label(marker, series) for marker in _within(markers, series)),
+            *(_marker_label(marker, series, i % 3) for i, marker in enumerate(_within(markers, series))),
             *([empty_note("Nothing was measured in this range.")] if all(is_quiet) else []),
         ],
     )
@@ -203,8 +204,11 @@ def _vertical(marker: Marker) -> dict[str, Any]:
     }
 
 
-def _marker_label(marker: Marker, series: TimeSeries) -> dict[str, Any]:
-    """Beside its line, on the side with more room: at the right edge stand the names of the lines."""
+def _marker_label(marker: Marker, series: TimeSeries, level: int) -> dict[str, Any]:
+    """Beside its line, on the side with more room: at the right edge stand the names of the lines.
+
+    Neighbours stand on different levels, 0 being the top, so that close ones can be read.
+    """
     is_late = marker.at - series.start[0] > series.start[-1] + series.step - marker.at
     return {
         "x": naive(marker.at),
@@ -213,6 +217,7 @@ def _marker_label(marker: Marker, series: TimeSeries) -> dict[str, Any]:
         "yref": "paper",
         "y": 1,
         "yanchor": "top",
+        "yshift": -level * LABEL_GAP_PX,
         "text": plain(marker.text, at_most=24),
         "showarrow": False,
         "bgcolor": "var(--surface)",
