@@ -36,7 +36,7 @@ from .groups import (
 )
 from .locks import COMPACT, ROLL_UP, lock_shared, try_lock
 from .models import Batch
-from .partitions import existing_days, make_partitions
+from .partitions import existing_days, make_partitions, summarise
 
 # One claim's worth: large enough that a backlog is eaten in few statements, small enough that two workers share it.
 CLAIM_MEASUREMENTS = 100_000
@@ -84,7 +84,11 @@ def roll_up(*, now: datetime) -> RolledUp:
     Where something in them makes that fail, the claim is halved until the bad batch is alone, which is set aside
     (budgets.failed_batches). Raises what has any other cause; the batches stay pending.
     """
-    return _roll_up(None, now)
+    done = _roll_up(None, now)
+    if done.is_more:
+        # Each claim of a backlog would scan all that was written since the last sweep did so: a quarter of its time.
+        summarise(["budgets_measurement"])
+    return done
 
 
 def _roll_up(only: list[int] | None, now: datetime) -> RolledUp:

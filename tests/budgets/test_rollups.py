@@ -225,6 +225,24 @@ def test_a_backlog_over_one_claim_is_announced_until_it_is_gone(
     assert minute(feature)["total"] == 20
 
 
+def test_a_backlog_is_summarised_so_that_not_every_claim_scans_all_of_it(
+    feature: Feature, key: IngestKey, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(rollups, "CLAIM_MEASUREMENTS", 5000)
+    for _ in range(3):
+        post(key, feature, [Sample("model", NOW_US, 1.0)] * 5000)
+    assert roll_up().is_more
+    with connection.cursor() as cursor:
+        # How many ranges of pages were left to be summarised.
+        cursor.execute(
+            "SELECT sum(brin_summarize_new_values(i.indexrelid)) FROM pg_index i"
+            " JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam AND a.amname = 'brin'"
+            " WHERE i.indrelid = %s::regclass",
+            [f"budgets_measurement_{NOW:%Y%m%d}"],
+        )
+        assert cursor.fetchone() == (0,)
+
+
 def test_a_batch_larger_than_a_claim_is_rolled_up_alone(
     feature: Feature, key: IngestKey, monkeypatch: pytest.MonkeyPatch
 ):
