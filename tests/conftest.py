@@ -7,11 +7,21 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
 
 from budgets import doorbell, ingest, series
 from tests.api import Api
 from tests.factories import make_key, make_team
+
+# Machines are busy, so no example has a deadline. A change is judged by the same examples each time; to look for
+# others: pytest --hypothesis-profile search.
+for _name, _is_fixed in (("same examples", True), ("search", False)):
+    hypothesis_settings.register_profile(
+        _name, deadline=None, derandomize=_is_fixed, suppress_health_check=[HealthCheck.too_slow]
+    )
+hypothesis_settings.load_profile("same examples")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -75,7 +75,9 @@ for _tag, (_pattern, _first) in _PLAIN.items():
 
 
 def _write_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar(_STR, text, style="|" if "\n" in text else None)
+    # Unicode's other ends of lines: every style but the quoted one folds them into a space.
+    is_quoted = any(end in text for end in "\x85\u2028\u2029")
+    return dumper.represent_scalar(_STR, text, style='"' if is_quoted else "|" if "\n" in text else None)
 
 
 _Dumper.add_representer(str, _write_text)

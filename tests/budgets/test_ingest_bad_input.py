@@ -28,6 +28,7 @@ from budgets.models import Batch, IngestKey
 from tests.api import Api, error_code
 from tests.budgets import stored
 from tests.budgets.bodies import broken_items, broken_requests
+from tests.children import eventually
 from tests.factories import NOW, item, make_feature, make_key, make_team, request_item
 
 MIB = 1024 * 1024
@@ -470,6 +471,13 @@ def test_a_connection_that_postgresql_ended_meanwhile_fails_no_request(api: Api)
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
+
+        def is_alone() -> bool:
+            """The one that was ended is gone, and has said so on its way out."""
+            cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+            return cursor.fetchone()[0] == 1
+
+        assert eventually(is_alone, seconds=20)
     other.close()
     close_old_connections()  # as at the beginning of every request
     assert api.post({"measurements": [item(feature)]}).status_code == 200

@@ -156,6 +156,8 @@ _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30) | st.sam
         "#",
         "${A}",
         "0o7",
+        "\x85",
+        "a\u2028b\nc",
     ]
 )
 _VALUES = st.recursive(
