@@ -162,7 +162,8 @@ def _nothing_usable(rejected: int) -> dict[str, object]:
         return error_document(
             "empty_body", 'The body holds neither "measurements" nor "requests". Nothing was stored.'
         )
-    return error_document("nothing_usable", f"All {rejected} items were rejected. Nothing was stored.")
+    said = "The only item was" if rejected == 1 else f"All {rejected} items were"
+    return error_document("nothing_usable", f"{said} rejected. Nothing was stored.")
 
 
 def _ensure_partitions(table: str, rows: Columns) -> None:
