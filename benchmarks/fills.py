@@ -39,7 +39,8 @@ _CHUNK_MEASUREMENTS = 1_500_000
 # Of what is allowed. With the spread below one in a thousand is over: nothing fires that nobody wants to fire.
 _MEDIAN_SHARE = 0.3
 _SIGMA = 0.38
-_STATUS_RATIOS = (0.9985, 0.001, 0.0005)
+# Of ok, error and timeout.
+STATUS_RATIOS = (0.9985, 0.001, 0.0005)
 _COMPACT_AT_ONCE = 5000
 
 Say = Callable[[str], None]
@@ -195,6 +196,7 @@ def measure(
     end: datetime,
     weights: np.ndarray | None = None,
     slowness: float = 1.0,
+    status_ratios: tuple[float, float, float] = STATUS_RATIOS,
     is_pending: bool = False,
     seed: int = 1,
     say: Say = lambda line: None,
@@ -216,7 +218,9 @@ def measure(
     def write(number: int) -> int:
         if counts[number]:
             rng = np.random.default_rng([seed, number])
-            drawn = _draw(rng, population, cumulated, counts[number], *pieces[number], slowness)
+            drawn = _draw(
+                rng, population, cumulated, counts[number], *pieces[number], slowness, status_ratios
+            )
             with closing(connection):  # each thread has its own
                 _write(team, drawn, width, is_pending=is_pending)
         return counts[number] * width
@@ -263,6 +267,7 @@ def _draw(
     start: datetime,
     end: datetime,
     slowness: float,
+    status_ratios: tuple[float, float, float],
 ) -> _Drawn:
     """Requests of features by weight at even times, each of which measures every series of its feature."""
     width = population.series_ids.shape[1]
@@ -280,7 +285,7 @@ def _draw(
         series_id=population.series_ids[feature].ravel(),
         ended_us=np.minimum(at_us, end_us - 1).ravel(),
         duration_ms=duration_ms.ravel().astype(np.float64),
-        status=np.searchsorted(np.cumsum(_STATUS_RATIOS[:2]), rng.random(size)).astype(np.int16),
+        status=np.searchsorted(np.cumsum(status_ratios[:2]), rng.random(size)).astype(np.int16),
         trace_id=np.repeat(np.frombuffer(os.urandom(16 * requests), dtype="V16"), width),
         requests=requests,
     )

@@ -107,7 +107,7 @@ SCALES = {
             Fill(features=500, components=8, requests=10_000_000, raw_days=3, is_skewed=True),
         ),
         rollup_batches=300,
-        free_disk_gb=30,
+        free_disk_gb=25,
     ),
     # Proves that every part works and measures nothing.
     "tiny": Scale(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from budgets.models import Feature, Series
-from budgets.tiles import Counts, Range, read_ranges
+from budgets.tiles import Counts, Range, read_group_counts
 
 HOURS = 24
 _NOTHING = Counts()
@@ -32,8 +32,5 @@ def hourly_counts(
         Range(hour - timedelta(hours=back), hour - timedelta(hours=back - 1))
         for back in range(HOURS - 1, -1, -1)
     ]
-    totals = read_ranges(group_of_series, ranges)
-    return {
-        key: [found[group].counts if group in found else _NOTHING for found in totals]
-        for key, group in groups.items()
-    }
+    found = read_group_counts(group_of_series, ranges)
+    return {key: [counts.get(group, _NOTHING) for counts in found] for key, group in groups.items()}

@@ -26,7 +26,17 @@ from .burn_rates import (
 from .errors import Refusal
 from .limits import BudgetInForce, budgets_in_force, limit_history
 from .models import Component, Feature, Milestone, Series
-from .tiles import NOTHING, Counts, Percentile, Percentiles, Range, Totals, read_buckets, read_ranges
+from .tiles import (
+    NOTHING,
+    Counts,
+    Percentile,
+    Percentiles,
+    Range,
+    Totals,
+    read_buckets,
+    read_group_counts,
+    read_ranges,
+)
 
 WINDOWS = {**BURN_RATE_WINDOWS, "7d": timedelta(days=7), "28d": timedelta(days=28)}
 """The ranges that percentiles and components can be asked for."""
@@ -233,10 +243,14 @@ def _statuses(
     days = sorted({budget.window_days for budget in budgets.values()} | {DEFAULT_WINDOW_DAYS})
     objectives = {n: Range(*_objective_bounds(at, n, now), with_histogram=window is None) for n in days}
     chosen = Range(*_shown_bounds(at, window, now), with_histogram=True) if window else None
-    ranges = [*burning.values(), *objectives.values(), *([chosen] if chosen else [])]
-    totals = read_ranges(group_of_series, ranges)
-    by_window = dict(zip(burning, totals, strict=False))
-    by_days = dict(zip(objectives, totals[len(burning) :], strict=False))
+    # Burn rates first: what is rolled up between the two is then in the longer window and not in the shorter alone.
+    # And by a statement of their own: by one, each of many pieces would carry the histograms of all components, which
+    # are asked for over the longest alone.
+    of_milestones = {number for (_, kind, _), number in groups.items() if kind == "milestone"}
+    milestones = {pk: group for pk, group in group_of_series.items() if group in of_milestones}
+    by_window = dict(zip(burning, read_group_counts(milestones, list(burning.values())), strict=True))
+    totals = read_ranges(group_of_series, [*objectives.values(), *([chosen] if chosen else [])])
+    by_days = dict(zip(objectives, totals, strict=False))
 
     components: dict[int, list[tuple[str, int]]] = defaultdict(list)
     for (feature_id, kind, name), number in groups.items():
@@ -342,13 +356,12 @@ def _targets(
 def _burn_rates(
     budget: BudgetInForce,
     group: int | None,
-    by_window: dict[str, dict[int, Totals]],
+    by_window: dict[str, dict[int, Counts]],
     bounds: dict[str, Range],
 ) -> list[BurnRate]:
     rates = []
     for name, one in bounds.items():
-        totals = by_window[name]
-        counts = totals.get(group, NOTHING).counts if group is not None else Counts()
+        counts = by_window[name].get(group, Counts()) if group is not None else Counts()
         rates.append(
             BurnRate(
                 name,

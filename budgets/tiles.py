@@ -176,6 +176,18 @@ def read_counts(series_ids: Sequence[int], ranges: Sequence[Range]) -> list[dict
     return found
 
 
+def read_group_counts(group_of_series: dict[int, int], ranges: Sequence[Range]) -> list[dict[int, Counts]]:
+    """For each range the counters of each group of series that has any, in one statement; see `read_counts`."""
+    found: list[dict[int, Counts]] = []
+    for by_series in read_counts(list(group_of_series), ranges):
+        by_group: dict[int, Counts] = {}
+        for series_id, counts in by_series.items():
+            before = by_group.get(group_of_series[series_id])
+            by_group[group_of_series[series_id]] = counts if before is None else before + counts
+        found.append(by_group)
+    return found
+
+
 def read_buckets(
     series_ids: Sequence[int], start: datetime, end: datetime, step: timedelta
 ) -> dict[datetime, Totals]:
