@@ -202,7 +202,9 @@ def _questions(case: Case) -> dict[str, Figure]:
         "status of the busiest feature, 28 days": status(busiest),
         "time series of the same series, 28 days by hour": timeseries(28 * fills.DAY, 3600),
         "time series of the same series, 1 day by minute": timeseries(fills.DAY, 60),
-        f"overview of the same {len(few)} features": lambda: get_overview(few, now=now),
+        f"overview of the same {len(few)} features": lambda: get_overview(
+            few, now=now, with_component_percentiles=False
+        ),
     }
     rows = {
         label: Figure.median_of(samples_ms, "ms")

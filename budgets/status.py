@@ -144,12 +144,28 @@ def get_feature_status(
 
 
 def get_overview(
-    features: Iterable[Feature], *, environment: str = "production", now: datetime, window: str | None = None
+    features: Iterable[Feature],
+    *,
+    environment: str = "production",
+    now: datetime,
+    window: str | None = None,
+    with_component_percentiles: bool = True,
 ) -> dict[int, dict[str, FeatureStatus]]:
     """Feature id -> milestone -> status, for milestones that are declared or measured; the number of queries
-    does not grow with the number of features."""
+    does not grow with the number of features.
+
+    Without their percentiles, which are most of the work where features are many, components have counts and
+    states alone.
+    """
     return _statuses(
-        list(features), environment=environment, release=None, at=now, now=now, window=window, only=None
+        list(features),
+        environment=environment,
+        release=None,
+        at=now,
+        now=now,
+        window=window,
+        only=None,
+        with_component_percentiles=with_component_percentiles,
     )
 
 
@@ -229,6 +245,7 @@ def _statuses(
     now: datetime,
     window: str | None,
     only: str | None,
+    with_component_percentiles: bool = True,
 ) -> dict[int, dict[str, FeatureStatus]]:
     """The statuses of many features in a constant number of statements."""
     budgets = budgets_in_force([feature.pk for feature in features], at)
@@ -249,7 +266,12 @@ def _statuses(
     of_milestones = {number for (_, kind, _), number in groups.items() if kind == "milestone"}
     milestones = {pk: group for pk, group in group_of_series.items() if group in of_milestones}
     by_window = dict(zip(burning, read_group_counts(milestones, list(burning.values())), strict=True))
-    totals = read_ranges(group_of_series, [*objectives.values(), *([chosen] if chosen else [])])
+    ranges = [*objectives.values(), *([chosen] if chosen else [])]
+    totals = read_ranges(group_of_series if with_component_percentiles else milestones, ranges)
+    if not with_component_percentiles:
+        rest = {pk: group for pk, group in group_of_series.items() if group not in of_milestones}
+        for in_one, counted in zip(totals, read_group_counts(rest, ranges), strict=True):
+            in_one.update({number: Totals(counts=one, sum_us=None) for number, one in counted.items()})
     by_days = dict(zip(objectives, totals, strict=False))
 
     components: dict[int, list[tuple[str, int]]] = defaultdict(list)

@@ -70,7 +70,7 @@ class Totals:
     """Everything that the rollups of a range add up to."""
 
     counts: Counts = Counts()
-    sum_us: int = 0
+    sum_us: int | None = 0  # None: counters alone were read
     max_ms: float | None = None
     max_trace_id: UUID | None = None
     max_ok_ms: float | None = None
@@ -81,7 +81,7 @@ class Totals:
     def mean_ms(self) -> float | None:
         """Over ok and timeout, as percentiles are."""
         measured = self.counts.total - self.counts.errors
-        return self.sum_us / 1e3 / measured if measured else None
+        return self.sum_us / 1e3 / measured if measured and self.sum_us is not None else None
 
     @property
     def at_least_ms(self) -> float | None:

@@ -184,7 +184,7 @@ def _milestone(feature: Feature, given: str | None, environment: str, now: Any) 
 
 
 def _feature_documents(features: list[Feature]) -> list[dict[str, Any]]:
-    statuses = get_overview(features, now=timezone.now())
+    statuses = get_overview(features, now=timezone.now(), with_component_percentiles=False)
     return [
         {**describe(feature), "state": _worst(statuses[feature.pk]), "states": _states(statuses[feature.pk])}
         for feature in features

@@ -43,7 +43,9 @@ def overview(request: PageRequest) -> HttpResponse:
     features = visible_features(request.user)
     page = overview_context.overview(
         features,
-        get_overview(features, environment=environment, now=now, window=window),
+        get_overview(
+            features, environment=environment, now=now, window=window, with_component_percentiles=False
+        ),
         hourly_counts(features, environment=environment, now=now),
         environment=environment,
         window=window,

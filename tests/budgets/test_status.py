@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -22,7 +23,7 @@ from budgets.histogram import AtLeast
 from budgets.models import Feature, IngestKey, Series
 from budgets.partitions import drop_expired
 from budgets.status import WINDOWS, FeatureStatus, get_feature_status, get_overview, get_timeseries
-from budgets.tiles import Counts
+from budgets.tiles import Counts, Percentiles
 from budgets.windows import LAST_FULL_MINUTE, window_counts
 from tests.budgets.brute_force import (
     DAY_US,
@@ -413,6 +414,25 @@ def test_an_overview_says_of_each_feature_what_its_own_status_says(feature: Feat
     for one in (feature, *others):
         for milestone, its_status in found[one.pk].items():
             assert its_status == status(one, milestone)
+
+
+@pytest.mark.parametrize("window", [None, "1h"])
+def test_an_overview_without_percentiles_of_components_says_the_same_but_for_these(
+    feature: Feature, window: str | None
+):
+    measure(
+        feature,
+        good(3) + bad(2, at_us=NOW_US - DAY_US) + good(2, "model") + bad(4, "model") + good(1, "tools"),
+    )
+
+    found = get_overview([feature], now=NOW, window=window, with_component_percentiles=False)
+    expected = get_overview([feature], now=NOW, window=window)
+    assert any(one.counts.over for one in expected[feature.pk]["first_token"].components)
+    for milestone, whole in expected[feature.pk].items():
+        without = found[feature.pk][milestone]
+        bare = [replace(one, percentiles_ms=Percentiles(), mean_ms=None) for one in whole.components]
+        assert replace(without, components=[]) == replace(whole, components=[])
+        assert sorted(without.components, key=str) == sorted(bare, key=str)
 
 
 def test_the_number_of_statements_does_not_grow_with_the_features():
