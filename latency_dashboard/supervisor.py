@@ -242,8 +242,7 @@ class Processes:
                         pass
 
     def _watch(self, process: Process) -> None:
-        group = process.group
-        self._tell_guard(f"watch {group.pid} {group.stop_signal:d} {group.grace_seconds} {group.stage}")
+        self._tell_guard(_to_watch(process))
 
     def _tell_guard(self, line: str) -> None:
         if self._guard is None or self._guard.poll() is not None:
@@ -261,18 +260,30 @@ class Processes:
         if self._guard is not None and self._guard.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._guard.stdin.close()
-        self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", guard.__file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            cwd="/",
-            start_new_session=True,
-            pass_fds=self._held_open,
-        )
-        for process in self.running:
-            self._watch(process)
+        # Told before it is there: were we killed between the two, it would know of nobody.
+        told, tell = os.pipe()
+        lines = os.fdopen(tell, "w")
+        lines.writelines(f"{_to_watch(process)}\n" for process in self.running)
+        lines.flush()
+        try:
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", "-S", guard.__file__],
+                stdin=told,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                cwd="/",
+                start_new_session=True,
+                pass_fds=self._held_open,
+            )
+        finally:
+            os.close(told)
+        self._guard.stdin = lines
+
+
+def _to_watch(process: Process) -> str:
+    group = process.group
+    return f"watch {group.pid} {group.stop_signal:d} {group.grace_seconds} {group.stage}"
 
 
 class Supervisor(Processes):

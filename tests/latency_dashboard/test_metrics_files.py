@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,12 +42,27 @@ def test_files_have_all_of_their_room_on_disk_before_anything_is_counted(tmp_pat
     assert counts(folder, tmp_path) == f"{folder} 2"
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root may mount a small disk")
-def test_a_process_that_starts_on_a_full_disk_counts_for_itself(tmp_path: Path) -> None:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
-    try:
-        assert counts(disk / "metrics", tmp_path).startswith("alone")
-    finally:
-        subprocess.run(["umount", disk], check=True)
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@pytest.fixture
+def small_files(tmp_path: Path) -> Iterator[Path]:
+    """A limit on the size of files, which takes no privilege, for this process and those that it starts."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512 * 1024, before[1]))
+    yield tmp_path
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room", ["small_files", *(["small_disk"] if os.getuid() == 0 else [])])
+def test_a_process_that_starts_without_room_counts_for_itself(
+    room: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder: Path = request.getfixturevalue(room)
+    assert counts(folder / "metrics", tmp_path).startswith("alone")
