@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 # After SIGKILL only a process that is stuck in the kernel remains.
 _SECONDS_AFTER_KILL = 3.0
@@ -100,7 +101,7 @@ def _is_living(pid: int) -> bool:
     if not _signal(os.kill, pid, 0):
         return False
     facts = _facts(pid)
-    return facts is None or facts[0] != "Z"
+    return facts is None or facts.is_living
 
 
 def _has_living_member(pid: int) -> bool:
@@ -109,17 +110,23 @@ def _has_living_member(pid: int) -> bool:
     if _facts(os.getpid()) is None:
         return True
     everybody = (_facts(int(entry)) for entry in os.listdir("/proc") if entry.isdigit())
-    return any(facts[1] == pid and facts[0] != "Z" for facts in everybody if facts is not None)
+    return any(facts.group == pid and facts.is_living for facts in everybody if facts is not None)
 
 
-def _facts(pid: int) -> tuple[str, int] | None:
-    """The state and the group of a process, where there is a /proc that tells."""
+class _Facts(NamedTuple):
+    is_living: bool
+    group: int
+
+
+def _facts(pid: int) -> _Facts | None:
+    """Of a process, where there is a /proc that tells. It lives as long as one of its threads does: the first
+    of them is a zombie (Z) before the others have ended, and only then can a parent take it in."""
     try:
         with open(f"/proc/{pid}/stat") as stat:
-            state, _, group = stat.read().rpartition(")")[2].split()[:3]
+            state, _, group, *rest = stat.read().rpartition(")")[2].split()
     except OSError:
         return None
-    return state, int(group)
+    return _Facts(state != "Z" or int(rest[14]) > 1, int(group))
 
 
 def main() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import os
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -71,11 +69,6 @@ def browser() -> Iterator[Browser]:
         )
         yield found
         found.close()
-    # Playwright lets go of its driver before it has looked whether that has ended: on a busy machine Python complains
-    # about it, in whichever test it clears memory up. Here it does, and unheard.
-    del playwright, found
-    with warnings.catch_warnings(action="ignore", category=ResourceWarning):
-        gc.collect()
     if before is None:
         del os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"]
     else:

@@ -22,6 +22,26 @@ os.rename(sys.argv[1] + ".new", sys.argv[1])
 time.sleep(600)
 """
 
+# Asked to stop, ends its first thread at once and another a little later.
+LEAVES_THREAD_BY_THREAD = """
+import ctypes, os, signal, sys, threading, time
+
+def leave_later():
+    asked.wait()
+    time.sleep(0.3)
+    os._exit(0)
+
+def leave(*_):
+    asked.set()
+    ctypes.CDLL(None).pthread_exit(None)
+
+asked = threading.Event()
+threading.Thread(target=leave_later).start()
+signal.signal(signal.SIGTERM, leave)
+open(sys.argv[1], "w").write("ready")
+time.sleep(600)
+"""
+
 SUPERVISE = """
 import sys
 from pathlib import Path
@@ -78,6 +98,15 @@ def test_a_process_that_stops_in_time_is_not_killed():
 
         assert processes.end(process) == []
         assert process.ending == "signal SIGTERM"
+
+
+def test_a_process_has_ended_when_the_last_of_its_threads_has(note: Path):
+    with Processes() as processes:
+        process = processes.start(python(LEAVES_THREAD_BY_THREAD, note))
+        assert eventually(note.exists)
+
+        assert processes.end(process) == []
+        assert process.popen.returncode == 0
 
 
 def test_servers_end_after_those_that_use_them(tmp_path: Path):
