@@ -7,7 +7,14 @@ from typing import Any
 from django import forms
 from django.db.models import QuerySet
 
+from budgets.discard import MAX_REASON_CHARACTERS
 from budgets.models import Batch, IngestKey, Team
+
+
+def _instant_input() -> forms.DateTimeInput:
+    return forms.DateTimeInput(
+        format="%Y-%m-%dT%H:%M:%S", attrs={"class": "input", "type": "datetime-local", "step": 1}
+    )
 
 
 class BatchFilterForm(forms.Form):
@@ -23,16 +30,12 @@ class BatchFilterForm(forms.Form):
     received_from = forms.DateTimeField(
         label="Received from (UTC)",
         required=False,
-        widget=forms.DateTimeInput(
-            format="%Y-%m-%dT%H:%M:%S", attrs={"class": "input", "type": "datetime-local", "step": 1}
-        ),
+        widget=_instant_input(),
     )
     received_to = forms.DateTimeField(
         label="and before (UTC)",
         required=False,
-        widget=forms.DateTimeInput(
-            format="%Y-%m-%dT%H:%M:%S", attrs={"class": "input", "type": "datetime-local", "step": 1}
-        ),
+        widget=_instant_input(),
     )
     state = forms.ChoiceField(
         choices=[("", "Every state"), *Batch.State.choices],
@@ -77,7 +80,7 @@ class DiscardForm(forms.Form):
 
     reason = forms.CharField(
         label="Why",
-        max_length=1000,
+        max_length=MAX_REASON_CHARACTERS,
         help_text="For example: the service sent seconds as milliseconds. The audit log keeps it.",
         widget=forms.Textarea(attrs={"class": "input", "rows": 3}),
     )

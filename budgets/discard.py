@@ -19,7 +19,8 @@ from . import audit
 from .errors import Refusal
 from .locks import DISCARD, ROLL_UP, lock, try_lock
 from .models import Batch, IngestKey, Series, Team
-from .rebuild import rebuild_hours, require_raw
+from .payloads import MAX_DURATION_MS
+from .rebuild import rebuild_hour, require_raw
 from .rollups import HOUR, compact
 
 # How many batches one request may discard, and how many are worked on at a time.
@@ -30,7 +31,7 @@ FINISH_WITHIN = timedelta(seconds=30)
 MAX_REASON_CHARACTERS = 1_000
 
 # The longest that a measurement may have taken.
-LONGEST = timedelta(days=7)
+LONGEST = timedelta(milliseconds=MAX_DURATION_MS)
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def finish_discards(*, now: datetime, within: timedelta = FINISH_WITHIN) -> froz
             with transaction.atomic():
                 if not try_lock(DISCARD):
                     return _features_of(series_ids)
-                rebuild_hours([hour], of_hour)
+                rebuild_hour(hour, of_hour)
             # Apart, so that roll-ups do not wait for it; until then the marks keep the rows out of every rebuild.
             _delete_raw("budgets_measurement", rolled_up, hour, hour + HOUR)
             series_ids.update(of_hour)

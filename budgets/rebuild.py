@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, overload
@@ -69,7 +69,7 @@ def rebuild(
         if only_check:
             _check_hour(hour, series_ids, result)
         else:
-            _rebuild_hour(hour, series_ids, result)
+            result.minutes += rebuild_hour(hour, series_ids)
     for day in sorted(days):
         if only_check:
             result.differences += _day_differences(day, series_ids)
@@ -99,19 +99,13 @@ def rejudge(*, now: datetime, within: timedelta = REJUDGE_WITHIN) -> list[int]:
             with transaction.atomic():
                 if not try_lock(REJUDGE):
                     return done
-                _rebuild_hour(hour, series_ids, Rebuilt())
+                rebuild_hour(hour, series_ids)
         compact(now=now)
         Feature.objects.filter(pk=feature.pk, rejudge_requested_at=feature.rejudge_requested_at).update(
             rejudge_requested_at=None
         )
         done.append(feature.pk)
     return done
-
-
-def rebuild_hours(hours: Iterable[datetime], series_ids: Collection[int]) -> None:
-    """Recomputes the minutes of these series in these whole hours, and marks what is above them as dirty."""
-    for hour in hours:
-        _rebuild_hour(hour, series_ids, Rebuilt())
 
 
 def _hours_not_judged(series_ids: Collection[int], now: datetime) -> list[datetime]:
@@ -136,7 +130,11 @@ def _hours_not_judged(series_ids: Collection[int], now: datetime) -> list[dateti
     return [hour for hour in map(as_instant, hours[::-1].tolist()) if hour.date() in kept]
 
 
-def _rebuild_hour(hour: datetime, series_ids: Collection[int] | None, result: Rebuilt) -> None:
+def rebuild_hour(hour: datetime, series_ids: Collection[int] | None) -> int:
+    """Recomputes the minutes of these series (None: of all) in a whole hour, and marks what is above them as dirty.
+
+    Gives how many minutes there are now.
+    """
     if hour.date() not in existing_days("budgets_rollup_minute"):
         # Apart from the rebuild: until that commits, others would wait for the lock on making partitions.
         make_partitions("budgets_rollup_minute", [hour.date()])
@@ -159,7 +157,7 @@ def _rebuild_hour(hour: datetime, series_ids: Collection[int] | None, result: Re
         upsert("budgets_rollup_minute", wanted)
         touched = concatenated(wanted, *stored)
         mark_dirty(touched)
-    result.minutes += len(wanted)
+    return len(wanted)
 
 
 def _check_hour(hour: datetime, series_ids: Collection[int] | None, result: Rebuilt) -> None:

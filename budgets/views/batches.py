@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -103,6 +102,5 @@ def rejected(request: PageRequest, slug: str) -> HttpResponse:
         keys=keys,
         chosen=chosen[0] if chosen else None,
         payloads=last_rejected(chosen or keys),
-        now=timezone.now().astimezone(UTC),
     )
     return render(request, "budgets/team/rejected.html", context)
