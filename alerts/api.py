@@ -18,9 +18,10 @@ from budgets.models import Feature, IngestKey
 
 from . import described, incidents
 from .channel_settings import Saved, save_channel
+from .channels import KINDS
 from .described import MAX_NOTE_CHARACTERS
 from .documents import incident_answer
-from .models import Channel, Incident, IncidentEvent, Severity
+from .models import Incident, IncidentEvent, Severity
 
 router = Router()
 
@@ -29,7 +30,7 @@ class ChannelAnswer(Schema):
     """A channel. A webhook has `url`, and `secret` once, where it was made by this request; email has `to`."""
 
     name: str
-    kind: str = Field(json_schema_extra={"enum": list(Channel.Kind.values)})
+    kind: str = Field(json_schema_extra={"enum": list(KINDS)})
     url: str | None = None
     to: list[str] | None = None
     min_severity: Severity

@@ -50,8 +50,8 @@ def save_channel(
     if not 1 <= len(name.strip()) <= MAX_NAME_CHARACTERS or "\0" in name:
         fields["name"] = [f"A channel's name has 1 to {MAX_NAME_CHARACTERS} characters, none of them U+0000."]
     kind = str(document.get("kind"))
-    if kind not in Channel.Kind.values:
-        fields["kind"] = [f"kind must be one of {', '.join(Channel.Kind.values)}, got {kind!r:.100}."]
+    if kind not in KINDS:
+        fields["kind"] = [f"kind must be one of {', '.join(KINDS)}, got {kind!r:.100}."]
     min_severity = document.get("min_severity", Severity.TICKET)
     if min_severity not in Severity.values:
         fields["min_severity"] = [f"min_severity must be ticket or page, got {min_severity!r:.100}."]

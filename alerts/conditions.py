@@ -70,8 +70,8 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """As incidents tell it: "burn_rate 1h/5m", "component_overrun tools"."""
-        return f"{self.rule.kind} {self.key}"
+        """As incidents tell it: "burn_rate 1h/5m", "component_overrun tools", "slow first token ticket"."""
+        return f"{self.rule.kind if self.rule.is_default else self.rule.name} {self.key}"
 
     @property
     def status(self) -> Status:
@@ -226,7 +226,9 @@ def _rules(
     found = AlertRule.objects.filter(feature__in=features).order_by("feature_id", "id")
     rules = list(found)
     kind = AlertRule.Kind
-    existing = {(rule.feature_id, rule.environment, rule.kind, rule.milestone) for rule in rules}
+    existing = {
+        (rule.feature_id, rule.environment, rule.kind, rule.milestone) for rule in rules if rule.is_default
+    }
     wanted = [
         (feature_id, DEFAULT_ENVIRONMENT, *what)
         for feature_id, by_milestone in budgets.items()
@@ -237,7 +239,13 @@ def _rules(
     ]
     missing = [
         AlertRule(
-            feature_id=feature_id, environment=environment, kind=one, milestone=milestone, created_at=now
+            feature_id=feature_id,
+            name=AlertRule.default_name(one, milestone, environment),
+            environment=environment,
+            kind=one,
+            milestone=milestone,
+            is_default=True,
+            created_at=now,
         )
         for feature_id, environment, one, milestone in wanted
         if (feature_id, environment, one, milestone) not in existing

@@ -1,16 +1,26 @@
-"""Rules and their state, incidents, channels and the outbox of notifications."""
+"""Rules and their state, incidents, who is told and what holds that back, channels and the outbox."""
 
-from .channels import Channel, DeliveryAttempt, Notification
+from .channels import Channel, DeliveryAttempt, LivingAlert, Notification
+from .escalation import EscalationPolicy, FollowUp, Schedule, ScheduleOverride, ScheduleTurn
 from .incidents import Incident, IncidentEvent, Severity
 from .rules import AlertRule, RuleState
+from .silences import MaintenanceWindow, Silence
 
 __all__ = [
     "AlertRule",
     "Channel",
     "DeliveryAttempt",
+    "EscalationPolicy",
+    "FollowUp",
     "Incident",
     "IncidentEvent",
+    "LivingAlert",
+    "MaintenanceWindow",
     "Notification",
     "RuleState",
+    "Schedule",
+    "ScheduleOverride",
+    "ScheduleTurn",
     "Severity",
+    "Silence",
 ]

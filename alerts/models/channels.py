@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from budgets.models import Team
+from budgets.models import Team, User
 
 from .incidents import Incident, Severity
 
@@ -29,8 +29,18 @@ class Channel(models.Model):
     class Kind(models.TextChoices):
         WEBHOOK = "webhook", "Webhook"
         EMAIL = "email", "Email"
+        SLACK = "slack", "Slack"
+        PAGERDUTY = "pagerduty", "PagerDuty"
+        OPSGENIE = "opsgenie", "Opsgenie"
+        TEAMS = "teams", "Microsoft Teams"
+        DISCORD = "discord", "Discord"
+        TELEGRAM = "telegram", "Telegram"
+        ALERTMANAGER = "alertmanager", "Prometheus Alertmanager"
+        APPRISE = "apprise", "Apprise"
 
     team = models.ForeignKey(Team, models.CASCADE, related_name="channels")
+    # A person's own channel is used where a schedule or an escalation policy names the person, and never else.
+    owner = models.ForeignKey(User, models.CASCADE, null=True, blank=True, related_name="channels")
     name = models.CharField(max_length=200)
     kind = models.CharField(max_length=20, choices=Kind)
     config = models.JSONField(help_text="What the kind needs, e.g. url and secret")
@@ -56,7 +66,23 @@ class Channel(models.Model):
                 condition=Q(min_severity__in=["ticket", "page"]), name="channel_severity_is_known"
             ),
             models.CheckConstraint(condition=~Q(name=""), name="channel_has_a_name"),
-            models.CheckConstraint(condition=Q(kind__in=["webhook", "email"]), name="channel_kind_is_known"),
+            models.CheckConstraint(
+                condition=Q(
+                    kind__in=[
+                        "webhook",
+                        "email",
+                        "slack",
+                        "pagerduty",
+                        "opsgenie",
+                        "teams",
+                        "discord",
+                        "telegram",
+                        "alertmanager",
+                        "apprise",
+                    ]
+                ),
+                name="channel_kind_is_known",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -90,7 +116,12 @@ class Notification(models.Model):
 
     class Event(models.TextChoices):
         OPENED = "incident.opened", "Opened"
+        UPDATED = "incident.updated", "What is known has changed"
+        REPEATED = "incident.repeated", "Still open"
+        REOPENED = "incident.reopened", "Came back"
         ACKNOWLEDGED = "incident.acknowledged", "Acknowledged"
+        REMINDER = "incident.reminder", "Reminder of who has it"
+        UNACKNOWLEDGED = "incident.unacknowledged", "Nobody has it any more"
         RESOLVED = "incident.resolved", "Resolved"
         TEST = "incident.test", "Test"
 
@@ -104,6 +135,10 @@ class Notification(models.Model):
     event = models.CharField(max_length=30, choices=Event)
     severity = models.CharField(
         max_length=10, choices=Severity, help_text="Of the incident when it was written"
+    )
+    occurrence = models.PositiveIntegerField(default=0, help_text="Counts what is told several times")
+    because = models.CharField(
+        max_length=300, blank=True, default="", help_text="Why this channel: a policy's step, a schedule"
     )
     # The webhook-id: the same on every retry, so that a receiver can drop a copy.
     message_id = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -124,9 +159,9 @@ class Notification(models.Model):
         ordering = ["id"]
         constraints = [
             models.UniqueConstraint(
-                # A ticket that becomes a page is told again; everything else once.
-                fields=["incident", "channel", "event", "severity"],
-                name="notification_once_per_event_and_severity",
+                # A ticket that becomes a page is told again; everything else once per occurrence.
+                fields=["incident", "channel", "event", "severity", "occurrence"],
+                name="notification_once_per_event_severity_and_occurrence",
             ),
             models.CheckConstraint(
                 condition=Q(state="pending", next_attempt_at__isnull=False, finished_at=None)
@@ -141,7 +176,12 @@ class Notification(models.Model):
                 condition=Q(
                     event__in=[
                         "incident.opened",
+                        "incident.updated",
+                        "incident.repeated",
+                        "incident.reopened",
                         "incident.acknowledged",
+                        "incident.reminder",
+                        "incident.unacknowledged",
                         "incident.resolved",
                         "incident.test",
                     ]
@@ -209,3 +249,29 @@ class DeliveryAttempt(models.Model):
 
     def __str__(self) -> str:
         return f"attempt {self.number} of {self.notification_id}"
+
+
+class LivingAlert(models.Model):
+    """An incident that a channel forgets unless it is told again and again, as an Alertmanager does.
+
+    Made when the opening has been delivered, gone when the end has. No message is written for a repetition:
+    what counts is the latest.
+    """
+
+    incident = models.ForeignKey(Incident, models.CASCADE, related_name="+")
+    channel = models.ForeignKey(Channel, models.CASCADE, related_name="+")
+    next_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True, help_text="When it last arrived")
+    sent_count = models.PositiveIntegerField(default=0)
+    error = models.TextField(
+        blank=True, default="", help_text="Why the last try failed; empty where it did not"
+    )
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["incident", "channel"], name="living_alert_once_per_channel"),
+        ]
+        indexes = [models.Index(fields=["next_at"], name="living_alert_due")]
+
+    def __str__(self) -> str:
+        return f"incident {self.incident_id} in {self.channel_id}"

@@ -54,7 +54,16 @@ class Incident(models.Model):
     cause = models.JSONField(null=True, help_text='{"component", "allocated_ms", "observed_ms"}')
     burn_rate = models.FloatField(null=True, help_text="Of the long window of the tier that fired")
     figures = models.JSONField(default=dict, help_text="The numbers behind the summary: wording.Figures")
+    attribution = models.JSONField(
+        null=True, help_text="How the components share in it, and by what: causes.Attribution"
+    )
+    changes = models.JSONField(
+        default=list, help_text="What changed in the two hours before: [{kind, at, text}], newest first"
+    )
     opened_at = models.DateTimeField()
+    reopened_at = models.DateTimeField(null=True, help_text="The last time that it came back")
+    reopenings = models.PositiveIntegerField(default=0)
+    is_flapping = models.BooleanField(default=False)
     acknowledged_at = models.DateTimeField(null=True)
     acknowledged_by = models.CharField(max_length=300, blank=True, default="", help_text="A person or a key")
     resolved_at = models.DateTimeField(null=True)
@@ -114,6 +123,10 @@ class Incident(models.Model):
                 name="incident_resolved_after_it_opened",
             ),
             models.CheckConstraint(
+                condition=Q(reopenings=0, reopened_at=None) | Q(reopenings__gte=1, reopened_at__isnull=False),
+                name="incident_reopened_at_exactly_when_reopened",
+            ),
+            models.CheckConstraint(
                 condition=Q(severity__in=["ticket", "page"]), name="incident_severity_is_known"
             ),
             models.CheckConstraint(
@@ -123,6 +136,8 @@ class Incident(models.Model):
         indexes = [
             # The list of what is open, worst and newest first; resolved ones are the many.
             models.Index(fields=["feature", "-opened_at"], name="incident_by_feature"),
+            # A target that is in trouble again within half an hour has the same incident again.
+            models.Index(fields=["-resolved_at"], name="incident_resolved_lately"),
             # Every evaluation asks what a person resolved within the last half hour.
             models.Index(
                 fields=["resolved_at"], condition=~Q(resolved_by=""), name="incident_resolved_by_a_person"
@@ -149,8 +164,13 @@ class IncidentEvent(models.Model):
         SEVERITY_RAISED = "severity_raised", "Severity raised"
         CAUSE_CHANGED = "cause_changed", "Cause changed"
         ACKNOWLEDGED = "acknowledged", "Acknowledged"
+        UNACKNOWLEDGED = "unacknowledged", "Nobody has it any more"
         RESOLVED = "resolved", "Resolved"
+        REOPENED = "reopened", "Came back"
+        FLAPPING = "flapping", "Comes and goes"
         MERGED = "merged", "Merged"
+        NOTED = "noted", "Note"
+        TOLD = "told", "Who was told"
 
     incident = models.ForeignKey(Incident, models.CASCADE, related_name="events")
     kind = models.CharField(max_length=20, choices=Kind)
@@ -174,8 +194,13 @@ class IncidentEvent(models.Model):
                         "severity_raised",
                         "cause_changed",
                         "acknowledged",
+                        "unacknowledged",
                         "resolved",
+                        "reopened",
+                        "flapping",
                         "merged",
+                        "noted",
+                        "told",
                     ]
                 ),
                 name="incident_event_kind_is_known",

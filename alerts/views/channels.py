@@ -61,7 +61,13 @@ def create(request: PageRequest, slug: str) -> HttpResponse:
                 return _page(request, frame, saved.channel, secret=saved.secret)
             messages.success(request, f"Saved. Test whether {saved.channel.name} works.")
             return redirect("team-channel", slug, saved.channel.pk)
-    context = _context(frame, "New channel", form=form, kinds=Channel.Kind.choices, kind=kind)
+    context = _context(
+        frame,
+        "New channel",
+        form=form,
+        kinds=[(one, Channel.Kind(one).label) for one in CHANNEL_FORMS],
+        kind=kind,
+    )
     return render(request, "alerts/channel_new.html", context, status=400 if form.errors else 200)
 
 

@@ -15,10 +15,18 @@ from alerts.models import (
     AlertRule,
     Channel,
     DeliveryAttempt,
+    EscalationPolicy,
+    FollowUp,
     Incident,
     IncidentEvent,
+    LivingAlert,
+    MaintenanceWindow,
     Notification,
     RuleState,
+    Schedule,
+    ScheduleOverride,
+    ScheduleTurn,
+    Silence,
 )
 from budgets.models import Component, Feature
 from tests.factories import NOW, make_channel, make_feature, make_team
@@ -26,6 +34,7 @@ from tests.factories import NOW, make_channel, make_feature, make_team
 pytestmark = pytest.mark.django_db
 
 LATER = NOW + timedelta(minutes=1)
+MATCHERS = [{"name": "feature", "operator": "=", "value": "support-chat"}]
 
 
 class Rows:
@@ -35,12 +44,26 @@ class Rows:
         self.team = make_team()
         self.feature = make_feature(team=self.team)
         self.channel = make_channel(self.team)
-        self.rule = self.make_rule(kind="burn_rate", milestone="first_token")
+        self.rule = self.make_rule(
+            name="burn_rate first_token", kind="burn_rate", milestone="first_token", is_default=True
+        )
         self.state = self.make_state(key="1h/5m", status="inactive")
         self.incident = self.make_incident()
         self.notification = self.make_notification()
         self.attempt = DeliveryAttempt.objects.create(
             notification=self.notification, number=1, started_at=NOW
+        )
+        self.living = LivingAlert.objects.create(incident=self.incident, channel=self.channel, next_at=NOW)
+        self.follow_up = FollowUp.objects.create(incident=self.incident)
+        self.silence = Silence.objects.create(
+            team=self.team, matchers=MATCHERS, reason="Load test", author="kim", starts_at=NOW, ends_at=LATER
+        )
+        self.window = self.make_window()
+        self.policy = self.make_policy()
+        self.schedule = self.make_schedule()
+        self.turn = ScheduleTurn.objects.create(schedule=self.schedule, position=0)
+        self.override = ScheduleOverride.objects.create(
+            schedule=self.schedule, starts_at=NOW, ends_at=LATER, author="kim"
         )
 
     def component(self, name: str = "tools") -> Component:
@@ -48,6 +71,31 @@ class Rows:
 
     def make_rule(self, **values: Any) -> AlertRule:
         return AlertRule.objects.create(feature=self.feature, **values)
+
+    def make_window(self) -> MaintenanceWindow:
+        return MaintenanceWindow.objects.create(
+            team=self.team,
+            name="Backups",
+            matchers=[],
+            time_zone="Europe/Berlin",
+            starts_on=NOW.date(),
+            starts_at=NOW.time(),
+            duration_minutes=60,
+            author="kim",
+        )
+
+    def make_policy(self) -> EscalationPolicy:
+        steps = [{"notify": [{"kind": "channel", "name": "on-call"}], "wait_minutes": 5}]
+        return EscalationPolicy.objects.create(team=self.team, name="Pages", steps=steps)
+
+    def make_schedule(self) -> Schedule:
+        return Schedule.objects.create(
+            team=self.team,
+            name="On call",
+            time_zone="Europe/Berlin",
+            starts_on=NOW.date(),
+            hands_over_at=NOW.time(),
+        )
 
     def make_state(self, **values: Any) -> RuleState:
         defaults = {"rule": self.rule, "since": NOW, "reason": "burning", "evaluated_at": NOW}
@@ -96,7 +144,22 @@ RESOLVED = {"state": "resolved", "resolved_at": LATER, "resolved_reason": "recov
 FIRING = {"status": "firing", "active_since": NOW}
 
 VIOLATIONS: list[tuple[str, Callable[[Rows], Any]]] = [
-    ("alert_rule_once", lambda rows: rows.make_rule(kind="burn_rate", milestone="first_token")),
+    (
+        "alert_rule_name_once_per_feature",
+        lambda rows: rows.make_rule(name="burn_rate first_token", kind="no_data"),
+    ),
+    (
+        "alert_rule_default_once",
+        lambda rows: rows.make_rule(name="again", kind="burn_rate", milestone="first_token", is_default=True),
+    ),
+    ("alert_rule_has_a_name", put("rule", name="")),
+    ("alert_rule_component_is_not_empty", put("rule", kind="timeouts", milestone=None, component="")),
+    ("alert_rule_severity_is_known", put("rule", severity="disaster")),
+    ("alert_rule_milestone_is_known", put("rule", milestone="last_token")),
+    ("alert_rule_target_fits_its_kind", put("rule", kind="threshold", milestone=None)),
+    ("alert_rule_target_fits_its_kind", put("rule", kind="trend", component="tools")),
+    ("alert_rule_target_fits_its_kind", put("rule", kind="no_data", component="tools")),
+    ("alert_rule_target_fits_its_kind", put("rule", kind="unallocated_component")),
     ("alert_rule_target_fits_its_kind", put("rule", milestone=None)),
     ("alert_rule_target_fits_its_kind", put("rule", kind="component_overrun")),
     ("alert_rule_target_fits_its_kind", put("rule", kind="weather", milestone=None)),
@@ -139,13 +202,15 @@ VIOLATIONS: list[tuple[str, Callable[[Rows], Any]]] = [
         "incident_resolved_after_it_opened",
         put("incident", **{**RESOLVED, "resolved_at": NOW - timedelta(seconds=1)}),
     ),
+    ("incident_reopened_at_exactly_when_reopened", put("incident", reopenings=1)),
+    ("incident_reopened_at_exactly_when_reopened", put("incident", reopened_at=LATER)),
     ("incident_severity_is_known", put("incident", severity="disaster")),
     ("incident_state_is_known", put("incident", state="asleep")),
     (
         "incident_event_kind_is_known",
         lambda rows: IncidentEvent.objects.create(incident=rows.incident, kind="sneezed", at=NOW),
     ),
-    ("notification_once_per_event_and_severity", lambda rows: rows.make_notification()),
+    ("notification_once_per_event_severity_and_occurrence", lambda rows: rows.make_notification()),
     ("notification_finished_at_exactly_when_not_pending", put("notification", finished_at=NOW)),
     ("notification_finished_at_exactly_when_not_pending", put("notification", next_attempt_at=None)),
     (
@@ -170,6 +235,33 @@ VIOLATIONS: list[tuple[str, Callable[[Rows], Any]]] = [
     ("delivery_attempt_outcome_is_known", put("attempt", outcome="perhaps")),
     ("delivery_attempt_says_what_failed", put("attempt", outcome="failed")),
     ("delivery_attempt_says_what_failed", put("attempt", error="The receiver answered 500.")),
+    (
+        "living_alert_once_per_channel",
+        lambda rows: LivingAlert.objects.create(incident=rows.incident, channel=rows.channel, next_at=NOW),
+    ),
+    ("follow_up_says_what_holds_it", put("follow_up", held_since=NOW)),
+    ("follow_up_says_what_holds_it", put("follow_up", held_by="silence 1")),
+    ("silence_ends_after_it_starts", put("silence", ends_at=NOW - timedelta(seconds=1))),
+    ("silence_has_a_reason", put("silence", reason="")),
+    ("silence_matches_something_named", put("silence", matchers=[])),
+    ("maintenance_window_name_once_per_team", lambda rows: rows.make_window()),
+    ("maintenance_window_has_a_name", put("window", name="")),
+    ("maintenance_window_lasts_a_minute_to_a_week", put("window", duration_minutes=0)),
+    ("maintenance_window_lasts_a_minute_to_a_week", put("window", duration_minutes=10_081)),
+    ("escalation_policy_name_once_per_team", lambda rows: rows.make_policy()),
+    ("escalation_policy_has_a_name", put("policy", name="")),
+    ("escalation_policy_has_a_step", put("policy", steps=[])),
+    ("escalation_policy_at_most_ten_rounds", put("policy", repetitions=10)),
+    ("escalation_policy_waits_at_least_5_minutes", put("policy", reminder_minutes=4)),
+    ("escalation_policy_waits_at_least_5_minutes", put("policy", unacknowledge_minutes=4)),
+    ("schedule_name_once_per_team", lambda rows: rows.make_schedule()),
+    ("schedule_has_a_name", put("schedule", name="")),
+    ("schedule_turn_is_a_day_to_eight_weeks", put("schedule", turn_days=0)),
+    (
+        "schedule_turn_position_once",
+        lambda rows: ScheduleTurn.objects.create(schedule=rows.schedule, position=0),
+    ),
+    ("schedule_override_ends_after_it_starts", put("override", ends_at=NOW)),
 ]
 
 

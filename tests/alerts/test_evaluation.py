@@ -108,7 +108,7 @@ def test_other_environments_are_watched_only_by_rules_of_their_own() -> None:
     look(feature, NOW)
     assert incidents_of(feature) == []
     AlertRule.objects.create(
-        feature=feature, environment="staging", kind="burn_rate", milestone="first_token"
+        feature=feature, name="staging", environment="staging", kind="burn_rate", milestone="first_token"
     )
     look(feature, NOW)
     assert only_incident(feature).environment == "staging"
@@ -551,7 +551,7 @@ def test_a_sweep_finds_the_incident_of_an_archived_feature() -> None:
 def test_the_incident_of_a_rule_that_was_deleted_ends() -> None:
     feature = make_feature()
     AlertRule.objects.create(
-        feature=feature, environment="staging", kind="burn_rate", milestone="first_token"
+        feature=feature, name="staging", environment="staging", kind="burn_rate", milestone="first_token"
     )
     make_traffic(feature, at=NOW, count=60, over=40, milestone="first_token", environment="staging")
     look(feature, NOW)
