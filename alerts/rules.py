@@ -145,6 +145,11 @@ class Rule(ABC):
     def long_window(self) -> timedelta:
         """How long the rule may stay frozen without data."""
 
+    @property
+    def windows(self) -> tuple[str, ...]:
+        """The windows that its judge reads, by name. The last full minute is always there."""
+        return tuple(BURN_RATE_WINDOWS)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BurnRateRule(Rule):
@@ -156,6 +161,11 @@ class BurnRateRule(Rule):
     @property
     def long_window(self) -> timedelta:
         return BURN_RATE_WINDOWS[self.tier.long]
+
+    @property
+    def windows(self) -> tuple[str, ...]:
+        is_stale_possible = BURN_RATE_WINDOWS[self.tier.short] > BURN_RATE_WINDOWS[FRESH_WINDOW]
+        return (self.tier.long, self.tier.short, *((FRESH_WINDOW,) if is_stale_possible else ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -171,6 +181,10 @@ class OutageRule(Rule):
     def long_window(self) -> timedelta:
         return BURN_RATE_WINDOWS[OUTAGE_WINDOW]
 
+    @property
+    def windows(self) -> tuple[str, ...]:
+        return (OUTAGE_WINDOW,)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentOverrunRule(Rule):
@@ -181,6 +195,10 @@ class ComponentOverrunRule(Rule):
     @property
     def long_window(self) -> timedelta:
         return BURN_RATE_WINDOWS[OVERRUN_WINDOW]
+
+    @property
+    def windows(self) -> tuple[str, ...]:
+        return (OVERRUN_WINDOW,)
 
 
 def milestone_rules(
