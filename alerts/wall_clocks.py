@@ -1,0 +1,45 @@
+"""Wall clocks of time zones: the instant that a day and a time of day mean, also where clocks change.
+
+A time that the clocks skip in spring means the instant at which it would have been, had they not been put forward: 02:30
+of a night without it is 03:30 by the new time. A time that they pass twice in autumn means the first. So says RFC 5545.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time
+from functools import cache
+from zoneinfo import ZoneInfo, available_timezones
+
+
+@cache
+def _names() -> frozenset[str]:
+    # What reads the machine's own setting means another zone elsewhere.
+    return frozenset(available_timezones() - {"localtime", "Factory"})
+
+
+def is_zone(name: str) -> bool:
+    """Whether it is the IANA name of a time zone, e.g. Europe/Berlin."""
+    return name in _names()
+
+
+def zone_names() -> list[str]:
+    """Every name, those of places first, in order."""
+    return sorted(_names(), key=lambda name: ("/" not in name or name.startswith("Etc/"), name))
+
+
+def instant_of(day: date, at: time, time_zone: str) -> datetime:
+    """The instant, in UTC, at which the zone's clocks show this day and time.
+
+    >>> instant_of(date(2026, 3, 28), time(2, 30), "Europe/Berlin").isoformat()
+    '2026-03-28T01:30:00+00:00'
+    >>> instant_of(date(2026, 3, 29), time(2, 30), "Europe/Berlin").isoformat()  # skipped: 03:30 by the new time
+    '2026-03-29T01:30:00+00:00'
+    >>> instant_of(date(2026, 10, 25), time(2, 30), "Europe/Berlin").isoformat()  # twice: the first
+    '2026-10-25T00:30:00+00:00'
+    """
+    return datetime.combine(day, at.replace(fold=0), ZoneInfo(time_zone)).astimezone(UTC)
+
+
+def local_day(at: datetime, time_zone: str) -> date:
+    """The date that the zone's calendars show at this instant."""
+    return at.astimezone(ZoneInfo(time_zone)).date()
