@@ -1,10 +1,12 @@
 """Whether an alert rule fires, and why, from what was observed and what was decided before.
 
-`decide` is two steps. A rule's judge looks at the windows and finds whether its condition holds; then one
+`decide` is two steps. A rule judges what was observed and finds whether its condition holds; then one
 state machine for all rules moves inactive → pending → firing → recovering → inactive. Nothing is remembered
 here: what one decision leaves behind, its `remembered()`, is the `previous` of the next.
 
-Another kind of rule is a dataclass, a judge and a line in `_JUDGES`.
+Here are the rules that everybody has by default. Another kind is a dataclass with a judge: those of error
+budgets are in alerts.error_budget_rules, of percentiles in alerts.latency_rules, of single series in
+alerts.series_rules.
 
 Source of the burn-rate rules: The Site Reliability Workbook, chapter 5, "Alerting on SLOs".
 """
@@ -12,8 +14,8 @@ Source of the burn-rate rules: The Site Reliability Workbook, chapter 5, "Alerti
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Any, Final
@@ -94,6 +96,52 @@ class Reason(StrEnum):
     CHANCE = "chance"
     """More exceed the allocation than the objective allows, but a component on target may show that."""
 
+    BUDGET_LOW = "budget_low"
+    """Less of the error budget is left than the threshold."""
+    BUDGET_EXHAUSTED = "budget_exhausted"
+    """Nothing of the error budget is left."""
+    BUDGET_LEFT = "budget_left"
+    """As much of the error budget is left as the threshold asks, or more."""
+    BUDGET_FEW_BAD = "budget_few_bad"
+    """The error budget is so small that one or two bad events are more than the threshold leaves."""
+
+    EXHAUSTS_SOON = "exhausts_soon"
+    """The error budget is gone within the horizon, also where luck explains as much of the burn as it can."""
+    MAY_EXHAUST_SOON = "may_exhaust_soon"
+    """It would be gone within the horizon at the present burn, which chance may have raised."""
+    LASTS = "lasts"
+    """At the present burn the error budget outlasts the horizon."""
+
+    ABOVE_THRESHOLD = "above_threshold"
+    """The percentile is over the threshold, or falls among timeouts."""
+    BELOW_THRESHOLD = "below_threshold"
+
+    SLOWER = "slower"
+    """Against the day before, hour by hour, the percentile has grown, and not by chance."""
+    NOT_SLOWER = "not_slower"
+    SLOWER_BY_CHANCE = "slower_by_chance"
+    """It has grown, by differences that change sign too often."""
+    SLOWER_NO_MORE = "slower_no_more"
+    """It has grown, not over the latest hours."""
+    SLOWER_SINCE_LATELY = "slower_since_lately"
+    """It has grown over the latest hours, not yet over most of the day."""
+    FEW_PAIRS = "few_pairs"
+    """Too few hours have enough measurements to be compared with the day before."""
+
+    TIMEOUTS = "timeouts"
+    """More measurements time out than the rule allows."""
+    FEW_TIMEOUTS = "few_timeouts"
+    WITHIN_SHARE = "within_share"
+
+    SILENT = "silent"
+    """Nothing is measured any more of what reported steadily."""
+    REPORTING = "reporting"
+    NEVER_STEADY = "never_steady"
+    """It is silent, and had not reported steadily for an hour before."""
+
+    UNALLOCATED = "unallocated"
+    """A component without an allocation takes more of the time than the rule allows."""
+
     STALE = "stale"
     """The windows burn, the last hour by itself does not: it keeps a rule firing but starts none."""
     NO_DATA = "no_data"
@@ -133,12 +181,55 @@ class Observation:
     last_minute: WindowCounts = NOTHING
 
 
+@dataclass(frozen=True, slots=True)
+class Previous:
+    """What the decision before left behind. A rule that was never decided is inactive since now."""
+
+    status: Status
+    since: datetime
+    severity: Severity | None = None
+    no_data_since: datetime | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    """The numbers of that decision: a judge that asks how far a condition has gone finds it there."""
+
+
+# What a rule finds
+
+
+class Verdict(Enum):
+    """What a judge finds about its rule's condition."""
+
+    HOLDS = "holds"
+    STALE = "stale"
+    """It holds, by nothing recent: keeps a rule firing, starts none."""
+    BETWEEN = "between"
+    """Neither bad enough to fire nor good enough to clear: the status stays, a recovery begins anew."""
+    CLEAR = "clear"
+    NO_DATA = "no_data"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A judge's answer. `severity` is what firing on it would have."""
+
+    verdict: Verdict
+    reason: Reason
+    evidence: dict[str, Any]
+    burn_rate: float | None = None
+    severity: Severity | None = None
+
+
+# The rules
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule(ABC):
     """What every rule has: how long its condition must hold to fire, and be over to resolve."""
 
     for_: timedelta = timedelta(0)
     keep_firing_for: timedelta = DEFAULT_KEEP_FIRING_FOR
+    severity: Severity | None = None
+    """What firing has in place of what the rule itself would say; None: what it says."""
 
     @property
     @abstractmethod
@@ -149,6 +240,10 @@ class Rule(ABC):
     def windows(self) -> tuple[str, ...]:
         """The windows that its judge reads, by name. The last full minute is always there."""
         return tuple(BURN_RATE_WINDOWS)
+
+    @abstractmethod
+    def judge(self, observation: Any, previous: Previous, now: datetime) -> Finding:
+        """Whether the condition holds. What `observation` is depends on the rule: most take an Observation."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +261,46 @@ class BurnRateRule(Rule):
     def windows(self) -> tuple[str, ...]:
         is_stale_possible = BURN_RATE_WINDOWS[self.tier.short] > BURN_RATE_WINDOWS[FRESH_WINDOW]
         return (self.tier.long, self.tier.short, *((FRESH_WINDOW,) if is_stale_possible else ()))
+
+    def judge(self, observation: Observation, previous: Previous, now: datetime) -> Finding:
+        tier = self.tier
+        long, short = observation.windows[tier.long], observation.windows[tier.short]
+        long_bad, short_bad = long.bad, short.bad
+        long_rate = burn_rate(long_bad, long.judged, self.objective)
+        short_rate = burn_rate(short_bad, short.judged, self.objective)
+        evidence = {
+            "factor": tier.factor,
+            "long": {"window": tier.long, "judged": long.judged, "bad": long_bad, "burn_rate": long_rate},
+            "short": {
+                "window": tier.short,
+                "judged": short.judged,
+                "bad": short_bad,
+                "burn_rate": short_rate,
+            },
+        }
+        if long_rate is None or short_rate is None:
+            return Finding(Verdict.NO_DATA, Reason.NO_DATA, evidence, long_rate)
+        if not long_rate > tier.factor:
+            return Finding(Verdict.CLEAR, Reason.LONG_WINDOW_SLOW, evidence, long_rate)
+        if not short_rate > tier.factor:
+            return Finding(Verdict.CLEAR, Reason.SHORT_WINDOW_SLOW, evidence, long_rate)
+
+        severity, reason = self.severity or tier.severity, Reason.BURNING
+        if severity == Severity.PAGE and long_bad < MIN_BAD_FOR_PAGE:
+            severity, reason = Severity.TICKET, Reason.BURNING_FEW_BAD
+        if BURN_RATE_WINDOWS[tier.short] > BURN_RATE_WINDOWS[FRESH_WINDOW]:
+            fresh = observation.windows[FRESH_WINDOW]
+            fresh_bad = fresh.bad
+            fresh_rate = burn_rate(fresh_bad, fresh.judged, self.objective)
+            evidence["fresh"] = {
+                "window": FRESH_WINDOW,
+                "judged": fresh.judged,
+                "bad": fresh_bad,
+                "burn_rate": fresh_rate,
+            }
+            if fresh_rate is None or not fresh_rate > tier.factor:
+                return Finding(Verdict.STALE, Reason.STALE, evidence, long_rate, severity)
+        return Finding(Verdict.HOLDS, reason, evidence, long_rate, severity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +320,25 @@ class OutageRule(Rule):
     def windows(self) -> tuple[str, ...]:
         return (OUTAGE_WINDOW,)
 
+    def judge(self, observation: Observation, previous: Previous, now: datetime) -> Finding:
+        window, last_minute = observation.windows[OUTAGE_WINDOW], observation.last_minute
+        window_bad, last_minute_bad = window.bad, last_minute.bad
+        rate = burn_rate(window_bad, window.judged, self.objective)
+        evidence = {
+            "min_bad": OUTAGE_MIN_BAD,
+            "long": {"window": OUTAGE_WINDOW, "judged": window.judged, "bad": window_bad, "burn_rate": rate},
+            "last_minute": {"judged": last_minute.judged, "bad": last_minute_bad},
+        }
+        if not window.judged or not last_minute.judged:
+            return Finding(Verdict.NO_DATA, Reason.NO_DATA, evidence, rate)
+        if not 2 * window_bad > window.judged:
+            return Finding(Verdict.CLEAR, Reason.NO_OUTAGE, evidence, rate)
+        if not 2 * last_minute_bad > last_minute.judged:
+            return Finding(Verdict.CLEAR, Reason.OUTAGE_OVER, evidence, rate)
+        if window_bad < OUTAGE_MIN_BAD:
+            return Finding(Verdict.CLEAR, Reason.OUTAGE_FEW_BAD, evidence, rate)
+        return Finding(Verdict.HOLDS, Reason.OUTAGE, evidence, rate, self.severity or Severity.PAGE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComponentOverrunRule(Rule):
@@ -200,6 +354,32 @@ class ComponentOverrunRule(Rule):
     def windows(self) -> tuple[str, ...]:
         return (OVERRUN_WINDOW,)
 
+    def judge(self, observation: Observation, previous: Previous, now: datetime) -> Finding:
+        window = observation.windows[OVERRUN_WINDOW]
+        allowed_ratio = error_budget_ratio(self.objective)
+        # The share as a multiple of what is allowed: a burn rate in all but name, and rounded as exactly.
+        multiple = burn_rate(window.over, window.judged, self.objective)
+        evidence: dict[str, Any] = {
+            "window": OVERRUN_WINDOW,
+            "judged": window.judged,
+            "over": window.over,
+            "over_ratio": window.over / window.judged if window.judged else None,
+            "allowed_ratio": allowed_ratio,
+        }
+        if multiple is None:
+            return Finding(Verdict.NO_DATA, Reason.NO_DATA, evidence)
+        if multiple <= 1:
+            return Finding(Verdict.CLEAR, Reason.WITHIN_OBJECTIVE, evidence)
+        if window.judged < OVERRUN_MIN_MEASURED:
+            return Finding(Verdict.BETWEEN, Reason.FEW_MEASURED, evidence)
+        if window.over < OVERRUN_MIN_OVER:
+            return Finding(Verdict.BETWEEN, Reason.FEW_OVER, evidence)
+        # P(X ≥ over) for X binomial: bdtrc(k, n, p) is P(X > k).
+        evidence["chance"] = chance = float(bdtrc(window.over - 1, window.judged, allowed_ratio))
+        if not chance < OVERRUN_MAX_CHANCE:
+            return Finding(Verdict.BETWEEN, Reason.CHANCE, evidence)
+        return Finding(Verdict.HOLDS, Reason.OVERRUN, evidence, severity=self.severity or Severity.TICKET)
+
 
 def milestone_rules(
     objective: Objective,
@@ -207,6 +387,7 @@ def milestone_rules(
     *,
     for_: timedelta = timedelta(0),
     keep_firing_for: timedelta = DEFAULT_KEEP_FIRING_FOR,
+    severity: Severity | None = None,
 ) -> dict[str, BurnRateRule | OutageRule]:
     """The rules that watch a milestone, by the key of their state: the tiers' names and "outage".
 
@@ -214,21 +395,15 @@ def milestone_rules(
     ['1h/5m', '6h/30m', '1d/2h', '3d/6h', 'outage']
     """
     rules: dict[str, BurnRateRule | OutageRule] = {
-        tier.name: BurnRateRule(objective=objective, tier=tier, for_=for_, keep_firing_for=keep_firing_for)
+        tier.name: BurnRateRule(
+            objective=objective, tier=tier, for_=for_, keep_firing_for=keep_firing_for, severity=severity
+        )
         for tier in tiers_for(objective, window_days)
     }
-    rules[OUTAGE] = OutageRule(objective=objective, for_=for_, keep_firing_for=keep_firing_for)
+    rules[OUTAGE] = OutageRule(
+        objective=objective, for_=for_, keep_firing_for=keep_firing_for, severity=severity
+    )
     return rules
-
-
-@dataclass(frozen=True, slots=True)
-class Previous:
-    """What the decision before left behind. A rule that was never decided is inactive since now."""
-
-    status: Status
-    since: datetime
-    severity: Severity | None = None
-    no_data_since: datetime | None = None
 
 
 # What comes out
@@ -258,17 +433,17 @@ class Decision:
 
     def remembered(self) -> Previous:
         """What the next decision needs to know of this one."""
-        return Previous(self.status, self.since, self.severity, self.no_data_since)
+        return Previous(self.status, self.since, self.severity, self.no_data_since, self.evidence)
 
 
-def decide(rule: Rule, observation: Observation, previous: Previous, now: datetime) -> Decision:
+def decide(rule: Rule, observation: Any, previous: Previous, now: datetime) -> Decision:
     """Where `rule` stands at `now`, given what was observed up to then and the decision before.
 
-    1. The rule's judge finds whether its condition holds.
+    1. The rule's judge, which knows what `observation` is, finds whether its condition holds.
     2. Without data the rule freezes: its status and its clock stand still, at most for its long window.
     3. Else the status moves on, at most by one step.
     """
-    finding = _JUDGES[type(rule)](rule, observation)
+    finding = rule.judge(observation, previous, now)
     if finding.verdict is Verdict.NO_DATA:
         return _freeze(rule, finding, previous, now)
 
@@ -287,122 +462,6 @@ def decide(rule: Rule, observation: Observation, previous: Previous, now: dateti
         evidence=finding.evidence,
         no_data_since=None,
     )
-
-
-# The judges
-
-
-class Verdict(Enum):
-    """What a judge finds about its rule's condition."""
-
-    HOLDS = "holds"
-    STALE = "stale"
-    """It holds, by nothing recent: keeps a rule firing, starts none."""
-    BETWEEN = "between"
-    """Neither bad enough to fire nor good enough to clear: the status stays, a recovery begins anew."""
-    CLEAR = "clear"
-    NO_DATA = "no_data"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A judge's answer. `severity` is what firing on it would have."""
-
-    verdict: Verdict
-    reason: Reason
-    evidence: dict[str, Any]
-    burn_rate: float | None = None
-    severity: Severity | None = None
-
-
-def _judge_burn_rate(rule: BurnRateRule, observation: Observation) -> Finding:
-    tier = rule.tier
-    long, short = observation.windows[tier.long], observation.windows[tier.short]
-    long_bad, short_bad = long.bad, short.bad
-    long_rate = burn_rate(long_bad, long.judged, rule.objective)
-    short_rate = burn_rate(short_bad, short.judged, rule.objective)
-    evidence = {
-        "factor": tier.factor,
-        "long": {"window": tier.long, "judged": long.judged, "bad": long_bad, "burn_rate": long_rate},
-        "short": {"window": tier.short, "judged": short.judged, "bad": short_bad, "burn_rate": short_rate},
-    }
-    if long_rate is None or short_rate is None:
-        return Finding(Verdict.NO_DATA, Reason.NO_DATA, evidence, long_rate)
-    if not long_rate > tier.factor:
-        return Finding(Verdict.CLEAR, Reason.LONG_WINDOW_SLOW, evidence, long_rate)
-    if not short_rate > tier.factor:
-        return Finding(Verdict.CLEAR, Reason.SHORT_WINDOW_SLOW, evidence, long_rate)
-
-    severity, reason = tier.severity, Reason.BURNING
-    if severity == Severity.PAGE and long_bad < MIN_BAD_FOR_PAGE:
-        severity, reason = Severity.TICKET, Reason.BURNING_FEW_BAD
-    if BURN_RATE_WINDOWS[tier.short] > BURN_RATE_WINDOWS[FRESH_WINDOW]:
-        fresh = observation.windows[FRESH_WINDOW]
-        fresh_bad = fresh.bad
-        fresh_rate = burn_rate(fresh_bad, fresh.judged, rule.objective)
-        evidence["fresh"] = {
-            "window": FRESH_WINDOW,
-            "judged": fresh.judged,
-            "bad": fresh_bad,
-            "burn_rate": fresh_rate,
-        }
-        if fresh_rate is None or not fresh_rate > tier.factor:
-            return Finding(Verdict.STALE, Reason.STALE, evidence, long_rate, severity)
-    return Finding(Verdict.HOLDS, reason, evidence, long_rate, severity)
-
-
-def _judge_outage(rule: OutageRule, observation: Observation) -> Finding:
-    window, last_minute = observation.windows[OUTAGE_WINDOW], observation.last_minute
-    window_bad, last_minute_bad = window.bad, last_minute.bad
-    rate = burn_rate(window_bad, window.judged, rule.objective)
-    evidence = {
-        "min_bad": OUTAGE_MIN_BAD,
-        "long": {"window": OUTAGE_WINDOW, "judged": window.judged, "bad": window_bad, "burn_rate": rate},
-        "last_minute": {"judged": last_minute.judged, "bad": last_minute_bad},
-    }
-    if not window.judged or not last_minute.judged:
-        return Finding(Verdict.NO_DATA, Reason.NO_DATA, evidence, rate)
-    if not 2 * window_bad > window.judged:
-        return Finding(Verdict.CLEAR, Reason.NO_OUTAGE, evidence, rate)
-    if not 2 * last_minute_bad > last_minute.judged:
-        return Finding(Verdict.CLEAR, Reason.OUTAGE_OVER, evidence, rate)
-    if window_bad < OUTAGE_MIN_BAD:
-        return Finding(Verdict.CLEAR, Reason.OUTAGE_FEW_BAD, evidence, rate)
-    return Finding(Verdict.HOLDS, Reason.OUTAGE, evidence, rate, Severity.PAGE)
-
-
-def _judge_component_overrun(rule: ComponentOverrunRule, observation: Observation) -> Finding:
-    window = observation.windows[OVERRUN_WINDOW]
-    allowed_ratio = error_budget_ratio(rule.objective)
-    # The share as a multiple of what is allowed: a burn rate in all but name, and rounded as exactly.
-    multiple = burn_rate(window.over, window.judged, rule.objective)
-    evidence: dict[str, Any] = {
-        "window": OVERRUN_WINDOW,
-        "judged": window.judged,
-        "over": window.over,
-        "over_ratio": window.over / window.judged if window.judged else None,
-        "allowed_ratio": allowed_ratio,
-    }
-    if multiple is None:
-        return Finding(Verdict.NO_DATA, Reason.NO_DATA, evidence)
-    if multiple <= 1:
-        return Finding(Verdict.CLEAR, Reason.WITHIN_OBJECTIVE, evidence)
-    if window.judged < OVERRUN_MIN_MEASURED:
-        return Finding(Verdict.BETWEEN, Reason.FEW_MEASURED, evidence)
-    if window.over < OVERRUN_MIN_OVER:
-        return Finding(Verdict.BETWEEN, Reason.FEW_OVER, evidence)
-    # P(X ≥ over) for X binomial: bdtrc(k, n, p) is P(X > k).
-    evidence["chance"] = chance = float(bdtrc(window.over - 1, window.judged, allowed_ratio))
-    if not chance < OVERRUN_MAX_CHANCE:
-        return Finding(Verdict.BETWEEN, Reason.CHANCE, evidence)
-    return Finding(Verdict.HOLDS, Reason.OVERRUN, evidence, severity=Severity.TICKET)
-
-
-_JUDGES: Final[Mapping[type[Rule], Callable[[Any, Observation], Finding]]] = {
-    BurnRateRule: _judge_burn_rate,
-    OutageRule: _judge_outage,
-    ComponentOverrunRule: _judge_component_overrun,
-}
 
 
 # The state machine

@@ -1,0 +1,172 @@
+"""Rules that watch how much of an error budget is left, and how long it lasts.
+
+Both look at the milestone's objective window, in whole hours and the running one. Source of the interval:
+Garwood, "Fiducial limits for the Poisson distribution", 1936 (the chi-squared form).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import chdtri
+
+from budgets.burn_rates import Objective, Severity, burn_rate, error_budget, error_budget_ratio
+
+from .rules import MIN_BAD_FOR_PAGE, NOTHING, Finding, Previous, Reason, Rule, Status, Verdict, WindowCounts
+
+REMAINING_PERCENTS: Final = (50, 25, 10, 0)
+"""Thresholds that an error budget is told of, once each."""
+
+SWING_RATIO: Final = 0.02
+"""An error budget that is up by less than this from its lowest has not recovered: at the threshold, requests
+that roll off and requests that come would open and end the same incident all day."""
+
+HORIZON_HOURS: Final = 48
+"""How far a forecast looks ahead."""
+
+FORECAST_HOURS: Final = 6
+"""The burn that a forecast goes on with is that of the last six hours: shorter ones are noise at this range."""
+
+_CONFIDENCE: Final = 0.95
+
+HourArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorBudgetRule(Rule):
+    """Less than `remaining_percent` of a milestone's error budget is left; at 0 all of it is gone.
+
+    It holds below the threshold, and clears only once the error budget is above the threshold and up by 2
+    points from the lowest it has been meanwhile: what came in at 20 % leaves "below 25" above 25, what came
+    in at 24.5 above 26.5. "Exhausted" is left above 2 %, from wherever it comes.
+    """
+
+    objective: Objective
+    window_days: int
+    remaining_percent: int
+
+    @property
+    def long_window(self) -> timedelta:
+        return timedelta(days=self.window_days)
+
+    def judge(self, observation: WindowCounts, previous: Previous, now: datetime) -> Finding:
+        """`observation` is what the objective's window counts."""
+        counts, threshold = observation, self.remaining_percent / 100
+        left = error_budget(counts.bad, counts.judged, self.objective).remaining_ratio
+        evidence: dict[str, Any] = {
+            "threshold_ratio": threshold,
+            "remaining_ratio": left,
+            "judged": counts.judged,
+            "bad": counts.bad,
+        }
+        if left is None:
+            return Finding(Verdict.NO_DATA, Reason.NO_DATA, evidence)
+        is_exhausting = self.remaining_percent == 0
+        if left < threshold or (is_exhausting and left <= 0):
+            evidence["lowest_ratio"] = min(left, _lowest(previous, left))
+            if counts.bad < MIN_BAD_FOR_PAGE:
+                return Finding(Verdict.BETWEEN, Reason.BUDGET_FEW_BAD, evidence)
+            severity = self.severity or (Severity.PAGE if is_exhausting else Severity.TICKET)
+            reason = Reason.BUDGET_EXHAUSTED if is_exhausting else Reason.BUDGET_LOW
+            return Finding(Verdict.HOLDS, reason, evidence, severity=severity)
+        if previous.status != Status.INACTIVE:
+            evidence["lowest_ratio"] = lowest = _lowest(previous, left)
+            leaves_above = threshold + SWING_RATIO if is_exhausting else max(threshold, lowest + SWING_RATIO)
+            if not left > leaves_above:
+                return Finding(Verdict.BETWEEN, Reason.BUDGET_LOW, evidence)
+        return Finding(Verdict.CLEAR, Reason.BUDGET_LEFT, evidence)
+
+
+def _lowest(previous: Previous, left: float) -> float:
+    """The least that was left since the condition began to hold."""
+    if previous.status == Status.INACTIVE:
+        return left
+    return float(previous.evidence.get("lowest_ratio", left))
+
+
+@dataclass(frozen=True, slots=True)
+class HourlyCounts:
+    """What a milestone's objective window holds, hour by hour, the running hour last: two arrays of one length,
+    (window_days × 24 + 1,). `recent` is what the last FORECAST_HOURS counted."""
+
+    judged: HourArray
+    bad: HourArray
+    recent: WindowCounts = NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastRule(Rule):
+    """A milestone's error budget will be gone within 48 hours.
+
+    The window is moved on hour by hour: its oldest hour rolls off with what was bad in it, and an hour comes that
+    is as busy as the same hour of the day before (of a service that is younger, as the last six) and as
+    bad as the last six. How bad these were is known within the 95 % interval of a Poisson count.
+
+    1. It holds where even the lower bound of the interval exhausts the error budget: then chance is no excuse.
+    2. Where only the count as it is does, it neither starts nor clears.
+    3. What is exhausted already is no forecast: it goes on firing, and starts nothing.
+    """
+
+    objective: Objective
+    window_days: int
+
+    @property
+    def long_window(self) -> timedelta:
+        return timedelta(hours=FORECAST_HOURS)
+
+    def judge(self, observation: HourlyCounts, previous: Previous, now: datetime) -> Finding:
+        recent = observation.recent
+        judged, bad = int(observation.judged.sum()), int(observation.bad.sum())
+        left = error_budget(bad, judged, self.objective).remaining_ratio
+        evidence: dict[str, Any] = {
+            "horizon_hours": HORIZON_HOURS,
+            "remaining_ratio": left,
+            "window": f"{FORECAST_HOURS}h",
+            "judged": recent.judged,
+            "bad": recent.bad,
+            "burn_rate": burn_rate(recent.bad, recent.judged, self.objective),
+        }
+        if left is None or not recent.judged:
+            return Finding(Verdict.NO_DATA, Reason.NO_DATA, evidence)
+        severity = self.severity or Severity.TICKET
+        if left <= 0:
+            return Finding(Verdict.STALE, Reason.BUDGET_EXHAUSTED, evidence, severity=severity)
+        least, most = count_interval(recent.bad)
+        hours = {
+            name: self._exhausted_in_hours(observation, count / recent.judged)
+            for name, count in (("latest", least), ("likely", float(recent.bad)), ("earliest", most))
+        }
+        evidence |= {f"{name}_hours": within for name, within in hours.items()}
+        if hours["latest"] is not None:
+            return Finding(Verdict.HOLDS, Reason.EXHAUSTS_SOON, evidence, severity=severity)
+        if hours["likely"] is not None:
+            return Finding(Verdict.BETWEEN, Reason.MAY_EXHAUST_SOON, evidence)
+        return Finding(Verdict.CLEAR, Reason.LASTS, evidence)
+
+    def _exhausted_in_hours(self, seen: HourlyCounts, bad_ratio: float) -> int | None:
+        """After how many hours nothing is left where this share goes on being bad; None beyond the horizon."""
+        a_day_before = seen.judged[-25:-1].astype(float)  # the hours that were over
+        if not a_day_before.all():
+            a_day_before = np.full(24, seen.recent.judged / FORECAST_HOURS)
+        coming = np.cumsum(np.resize(a_day_before, HORIZON_HOURS))
+        judged = seen.judged.sum() - np.cumsum(seen.judged[:HORIZON_HOURS]) + coming
+        bad = seen.bad.sum() - np.cumsum(seen.bad[:HORIZON_HOURS]) + coming * bad_ratio
+        is_gone = bad >= error_budget_ratio(self.objective) * judged
+        return int(np.argmax(is_gone)) + 1 if is_gone.any() else None
+
+
+def count_interval(count: int) -> tuple[float, float]:
+    """The means between which a Poisson count lies with 95 %.
+
+    >>> [round(bound, 2) for bound in count_interval(10)]
+    [4.8, 18.39]
+    >>> count_interval(0)[0]
+    0.0
+    """
+    tail = (1 - _CONFIDENCE) / 2
+    lower = float(chdtri(2 * count, 1 - tail)) / 2 if count else 0.0
+    return lower, float(chdtri(2 * count + 2, tail)) / 2
