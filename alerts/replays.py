@@ -22,7 +22,6 @@ from scipy.special import bdtrc
 from budgets.burn_rates import BURN_RATE_WINDOWS, Severity, error_budget_ratio
 
 from .rules import (
-    FRESH_WINDOW,
     OUTAGE_MIN_BAD,
     OUTAGE_WINDOW,
     OVERRUN_MAX_CHANCE,
@@ -121,9 +120,8 @@ class Minutes:
 
     def last_minute(self, counter: str) -> Counters:
         """A counter over the last full minute, at every moment."""
-        ends = np.repeat(np.arange(len(self)), MOMENTS_PER_MINUTE)
-        added_up = self._added_up[counter]
-        return added_up[ends] - added_up[np.maximum(ends - 1, 0)]
+        values = getattr(self, counter)
+        return np.repeat(np.concatenate(([0], values[:-1])), MOMENTS_PER_MINUTE)
 
     def _counts(self, first: int, end: int) -> WindowCounts:
         first = max(first, 0)
@@ -140,11 +138,12 @@ class Minutes:
     def _windows(self) -> Callable[[str, str], Counters]:
         @cache
         def added(name: str, counter: str) -> Counters:
-            added_up = self._added_up[counter]
-            ends = np.arange(self.moments) // MOMENTS_PER_MINUTE
-            firsts = np.maximum(ends + 1 - _minutes_of(name), 0)
-            ends = ends + np.arange(self.moments) % MOMENTS_PER_MINUTE
-            return added_up[ends] - added_up[firsts]
+            added_up, length = self._added_up[counter], _minutes_of(name)
+            before = np.concatenate((np.zeros(length - 1, dtype=np.int64), added_up))[: len(self)]
+            sums = np.empty((len(self), MOMENTS_PER_MINUTE), dtype=np.int64)
+            np.subtract(added_up[:-1], before, out=sums[:, 0])  # of the running minute nothing is known yet
+            np.subtract(added_up[1:], before, out=sums[:, 1])
+            return sums.reshape(-1)
 
         return added
 
@@ -226,21 +225,15 @@ def _outlook(rule: Rule, minutes: Minutes) -> _Outlook | None:
 
 
 def _burn_rate_outlook(rule: BurnRateRule, minutes: Minutes) -> _Outlook:
-    allowed_ratio = rule.tier.factor * error_budget_ratio(rule.objective)
-
-    def burns(window: str, allowed_ratio: float) -> Booleans:
-        judged, good = minutes.window(window, "judged"), minutes.window(window, "good")
-        return (judged - good) > allowed_ratio * judged
-
     tier = rule.tier
-    may_hold = burns(tier.long, allowed_ratio * (1 - _CLOSE)) & burns(
-        tier.short, allowed_ratio * (1 - _CLOSE)
-    )
-    if FRESH_WINDOW in rule.windows[2:]:
-        may_hold &= burns(FRESH_WINDOW, allowed_ratio * (1 - _CLOSE))
-    surely_holds = burns(tier.long, allowed_ratio * (1 + _CLOSE)) & burns(
-        tier.short, allowed_ratio * (1 + _CLOSE)
-    )
+    allowed_ratio = tier.factor * error_budget_ratio(rule.objective)
+    may_hold, surely_holds = np.ones((2, minutes.moments), dtype=bool)
+    for name in rule.windows:
+        judged = minutes.window(name, "judged")
+        bad, allowed = judged - minutes.window(name, "good"), allowed_ratio * judged
+        may_hold &= bad > allowed * (1 - _CLOSE)
+        if name in (tier.long, tier.short):  # without the last hour it is merely stale
+            surely_holds &= bad > allowed * (1 + _CLOSE)
     return _Outlook(may_hold=may_hold, surely_holds=surely_holds, severity=tier.severity)
 
 

@@ -21,6 +21,7 @@ import msgspec
 from latency_dashboard import programs
 
 from . import (
+    alerting,
     delay,
     evaluation,
     growth,
@@ -42,6 +43,7 @@ BENCHMARKS = {
     "rollup": rollup,
     "status": status,
     "evaluation": evaluation,
+    "alerting": alerting,
     "percentiles": percentiles,
     "storage": storage,
     "pages": pages,

@@ -35,7 +35,8 @@ class Scale:
     """Counts and times that bound a run.
 
     `ingest_seconds` is how long one contender sends in one round, `rollup_batches` the backlog of one round
-    in batches of 1000, `delay_tries` the incidents that are opened. `hour_batches` are the batches of 1000 in
+    in batches of 1000, `delay_tries` the incidents that are opened. `alerting_months` are simulated of each
+    cell, `alerting_slowdowns` of each cell and size. `hour_batches` are the batches of 1000 in
     which an hour's history is sent, after `hour_seconds` of it at the speed at which it happened.
     """
 
@@ -48,6 +49,8 @@ class Scale:
     repetitions: int
     status: Fill
     evaluation_features: int
+    alerting_months: int
+    alerting_slowdowns: int
     percentile_values: int
     storage_measurements: int
     storage_rates: tuple[int, ...]  # measurements of a series in a minute
@@ -59,7 +62,7 @@ class Scale:
 
 
 _ALL_BUT_GROWTH = (
-    "ingest", "rollup", "status", "evaluation", "percentiles", "storage", "pages", "delay", "hour",
+    "ingest", "rollup", "status", "evaluation", "alerting", "percentiles", "storage", "pages", "delay", "hour",
 )  # fmt: skip
 _SMALL_FILL = Fill(features=10, components=8, requests=100_000, raw_days=3)
 
@@ -74,6 +77,8 @@ _SMALL = Scale(
     repetitions=15,
     status=Fill(features=1, components=4, requests=150_000, raw_days=1),
     evaluation_features=1000,
+    alerting_months=60,
+    alerting_slowdowns=100,
     percentile_values=1_000_000,
     storage_measurements=300_000,
     storage_rates=(1, 10, 100, 1000),
@@ -120,6 +125,8 @@ SCALES = {
         repetitions=2,
         status=Fill(features=1, components=4, requests=2000, raw_days=1, history_days=3),
         evaluation_features=4,
+        alerting_months=1,
+        alerting_slowdowns=2,
         percentile_values=20_000,
         storage_measurements=2000,
         storage_rates=(1, 10),

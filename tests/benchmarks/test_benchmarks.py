@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import benchmarks.__main__
-from benchmarks import copies, report, traffic
+from benchmarks import alerting, copies, report, traffic
 from benchmarks.__main__ import main
 from benchmarks.report import Aim, Figure, Section
 from benchmarks.scale import SCALES
@@ -361,3 +361,41 @@ def test_an_aim_that_is_missed_is_said_in_the_table_and_at_the_end() -> None:
 
 def test_numbers_read_as_their_examples_say() -> None:
     assert doctest.testmod(report).failed == 0
+
+
+# -- the simulation of alerting ---------------------------------------------------------------------
+
+
+@pytest.mark.processes
+def test_alerting_is_simulated_in_health_and_with_slowdowns(run: Run) -> None:
+    assert run.row("alerting", "300/h at 99.9 %, healthy").keys() == {
+        "false pages in 30 d",
+        "false tickets in 30 d",
+        "component tickets a day",
+    }
+    outage = run.row("alerting", "6000/h at 90 %, 100 % bad")
+    assert outage["not paged"]["value"] == 0
+    assert len(outage["paged p50"]["samples"]) == 2
+    labels = [row["label"] for row in run.document["benchmarks"]["alerting"]["rows"]]
+    assert not any("90 %, 5 % bad" in label for label in labels), "what an objective allows is no slowdown"
+
+
+def test_a_simulated_outage_is_paged_when_most_of_five_minutes_is_bad() -> None:
+    delays = alerting.slow(alerting.Cell(6000, 0.9), 1.0, 4)
+    assert delays.not_paged_percent == 0
+    # Fewer than half of five minutes are bad before, and the third bad minute's last second decides.
+    assert all(1.5 < minutes < 3.1 for minutes in delays.paged)
+    assert delays.paged == delays.noticed
+
+
+def test_a_simulated_slowdown_below_every_factor_is_missed() -> None:
+    delays = alerting.slow(alerting.Cell(6000, 0.99), 0.02, 2)
+    assert (delays.not_paged_percent, delays.not_noticed_percent) == (100, 100)
+    assert delays.paged_within(50) == float("inf")
+
+
+def test_pages_and_tickets_of_a_simulated_month_are_counted_by_incident(monkeypatch) -> None:
+    cell = alerting.Cell(300, 0.9)
+    assert {figure.value for figure in alerting.healthy(cell, 1).values()} == {0}
+    monkeypatch.setattr(alerting.Cell, "healthy_ratio", 1.0)
+    assert [figure.value for figure in alerting.healthy(cell, 1).values()] == [1, 0, pytest.approx(1 / 30)]
