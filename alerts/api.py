@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Field, Router, Schema
 from ninja.responses import Response
@@ -17,25 +17,42 @@ from budgets.errors import Refusal
 from budgets.models import Feature, IngestKey
 
 from . import described, incidents
-from .channel_settings import Saved, save_channel
+from .channel_settings import Saved, delete_channel, save_channel
 from .channels import KINDS
 from .described import MAX_NOTE_CHARACTERS
 from .documents import incident_answer
-from .models import Incident, IncidentEvent, Severity
+from .models import Channel, Incident, IncidentEvent, Severity
 
 router = Router()
 
 
 class ChannelAnswer(Schema):
-    """A channel. A webhook has `url`, and `secret` once, where it was made by this request; email has `to`."""
+    """A channel, without what is secret of it. What a kind has beside is left out where it does not apply.
+
+    `owner` is the e-mail address of the person whose own it is. A webhook's `url` stands in the answer to who
+    saved it, and its `secret` once, where that request made it.
+    """
 
     name: str
     kind: str = Field(json_schema_extra={"enum": list(KINDS)})
-    url: str | None = None
-    to: list[str] | None = None
+    leads_to: str
     min_severity: Severity
     enabled: bool
+    owner: str | None = None
+    to: list[str] | None = None
+    region: str | None = None
+    chat_id: str | None = None
+    topic_id: str | None = None
+    api_url: str | None = None
+    url: str | None = None
     secret: str | None = None
+
+
+class ChannelPage(Schema):
+    """By name; `next_cursor` is null on the last page."""
+
+    items: list[ChannelAnswer]
+    next_cursor: str | None
 
 
 class Cause(Schema):
@@ -86,6 +103,34 @@ class IncidentPage(Schema):
     next_cursor: str | None
 
 
+@router.get(
+    "/channels",
+    auth=BearerKey("read"),
+    response=ChannelPage,
+    operation_id="listChannels",
+    openapi_extra=described.LIST_CHANNELS,
+)
+def list_channels(request: HttpRequest, cursor: str | None = None) -> Response:
+    """The team's channels by name, personal ones among them."""
+    kept = Channel.objects.kept().filter(team=_key(request).team).select_related("owner")
+    page = paginate(
+        kept, cursor, field="name", describe=lambda found: [channel_document(one) for one in found]
+    )
+    return Response(page)
+
+
+@router.get(
+    "/channels/{name}",
+    auth=BearerKey("read"),
+    response=ChannelAnswer,
+    operation_id="getChannel",
+    openapi_extra=described.GET_CHANNEL,
+)
+def get_channel(request: HttpRequest, name: str) -> Response:
+    """One channel."""
+    return Response(channel_document(_channel(request, name)))
+
+
 @router.put(
     "/channels/{name}",
     auth=BearerKey("write"),
@@ -100,7 +145,21 @@ def put_channel(request: HttpRequest, name: str) -> Response:
     saved = save_channel(
         team=key.team, name=name, document=_body(request), actor=f"key {key.name}", now=timezone.now()
     )
-    return Response(_channel_document(saved), status=201 if saved.is_created else 200)
+    return Response(_saved_document(saved), status=201 if saved.is_created else 200)
+
+
+@router.delete(
+    "/channels/{name}",
+    auth=BearerKey("write"),
+    response={204: None},
+    operation_id="deleteChannel",
+    openapi_extra=described.DELETE_CHANNEL,
+)
+def delete_channel_by_name(request: HttpRequest, name: str) -> HttpResponse:
+    """Ends the channel; its name is free again. What it was sent can still be read on its page."""
+    found = _channel(request, name)
+    delete_channel(channel_id=found.pk, actor=f"key {_key(request).name}", now=timezone.now())
+    return HttpResponse(status=204)
 
 
 @router.get(
@@ -216,13 +275,35 @@ def _note(request: HttpRequest) -> str:
     return note
 
 
-def _channel_document(saved: Saved) -> dict[str, Any]:
-    channel = saved.channel
+def _channel(request: HttpRequest, name: str) -> Channel:
+    """The team's channel. Raises Refusal("unknown_channel", 404), also where it is another team's."""
+    team = _key(request).team
+    kept = Channel.objects.kept().filter(team=team).select_related("owner")
+    found = None if "\0" in name else kept.filter(name=name).first()
+    if found is None:
+        raise Refusal(
+            "unknown_channel", f"There is no channel {name!r:.210} in team {team.slug!r}.", status=404
+        )
+    return found
+
+
+def channel_document(channel: Channel) -> dict[str, Any]:
+    """A channel as it is shown to whoever may read: of a webhook the host alone, for its path may be a secret."""
+    kind = KINDS[channel.kind]
+    hidden = {*kind.secret_fields, "url"}
     document = {
         "name": channel.name,
         "kind": channel.kind,
-        **{field: channel.config[field] for field in ("url", "to") if field in channel.config},
+        "leads_to": kind.describe(channel.config),
+        **{field: value for field, value in channel.config.items() if field not in hidden},
         "min_severity": channel.min_severity,
         "enabled": channel.is_enabled,
     }
+    return {**document, "owner": channel.owner.email} if channel.owner else document
+
+
+def _saved_document(saved: Saved) -> dict[str, Any]:
+    document = channel_document(saved.channel)
+    if saved.channel.kind == Channel.Kind.WEBHOOK:
+        document["url"] = saved.channel.config["url"]
     return {**document, "secret": saved.secret} if saved.secret else document

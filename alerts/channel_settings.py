@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,16 +14,17 @@ from django.db import transaction
 
 from budgets import audit
 from budgets.errors import Refusal
-from budgets.models import Team
+from budgets.models import Team, User
 
 from .addresses import parse_networks
 from .channels import KINDS, InvalidConfig
+from .channels.base import ChannelKind
 from .channels.webhook import new_secret
 from .models import Channel, Severity
 
 MAX_NAME_CHARACTERS = 200
 # What a document says of every channel; the rest is its kind's.
-_COMMON = frozenset({"kind", "min_severity", "enabled", "name"})
+_COMMON = frozenset({"kind", "min_severity", "enabled", "owner", "name", "leads_to"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,11 @@ def save_channel(
 ) -> Saved:
     """Makes the team's channel of this name what the document says.
 
-    {"kind": "webhook", "url": …, "secret": "whsec_…"} or {"kind": "email", "to": [address, …]}, each with
-    "min_severity": "ticket" or "page", and "enabled". Left out, a webhook's secret stays as it is, and is
-    made for a new channel; min_severity is "ticket". `is_new` says that there must be none of this name
-    (True) or one (False). Raises Refusal, and then nothing was saved.
+    {"kind": "webhook", "url": …, "secret": "whsec_…"}, {"kind": "email", "to": [address, …]} and so on, each with
+    "min_severity": "ticket" or "page", "enabled", and "owner", the e-mail address of the person whose own it is.
+    Left out, what is secret stays as it is, unless it would be sent elsewhere from now on; a webhook's is made for a
+    new channel; min_severity is "ticket", and the channel the team's. `is_new` says that there must be none of
+    this name (True) or one (False). Raises Refusal, and then nothing was saved.
     """
     if not isinstance(document, dict):
         raise _refusal("invalid_document", {"document": ["Expected an object with kind and what it needs."]})
@@ -58,31 +61,46 @@ def save_channel(
     is_enabled = document.get("enabled", True)
     if not isinstance(is_enabled, bool):
         fields["enabled"] = [f"enabled must be true or false, got {is_enabled!r:.100}."]
+    owner = _member(team, document.get("owner"))
+    if owner is None and document.get("owner") is not None:
+        fields["owner"] = [
+            f"owner must be the e-mail address of a member of the team, got {document['owner']!r:.100}."
+        ]
     if fields:
         raise _refusal("invalid_channel", fields)
 
     name = name.strip()
     named = Channel.objects.kept().filter(team=team, name=name)
     given = {key: value for key, value in document.items() if key not in _COMMON}
+    known = named.filter(kind=kind).first()
+    kept = [field for field in KINDS[kind].secret_fields if given.get(field) is None]
+    if known is not None:
+        given |= {field: known.config[field] for field in kept if field in known.config}
     secret: str | None = None
-    keeps_secret = kind == Channel.Kind.WEBHOOK and given.get("secret") is None
-    if keeps_secret:
-        known = named.filter(kind=kind).first()
-        given["secret"] = known.config["secret"] if known else (secret := new_secret())
+    if kind == Channel.Kind.WEBHOOK and kept and known is None:
+        given["secret"] = secret = new_secret()
     # Outside the transaction: a URL's name is looked up, which may take seconds.
     try:
         config = KINDS[kind].validate(given, allowed_networks=parse_networks(settings.OUTBOUND_ALLOWED_CIDRS))
     except InvalidConfig as error:
         raise _refusal("invalid_channel", error.fields) from error
-    values = {"kind": kind, "config": config, "min_severity": min_severity, "is_enabled": is_enabled}
+    values = {
+        "kind": kind,
+        "config": config,
+        "min_severity": min_severity,
+        "is_enabled": is_enabled,
+        "owner": owner,
+    }
     with transaction.atomic():
         existing = named.select_for_update().first()
         if existing is None and is_new is False:
             raise _gone(name)
         before = audited(existing) if existing else None
-        if keeps_secret and existing is not None and existing.kind == kind:
+        if existing is not None and existing.kind == kind and kept:
             # As it is by now: somebody may have exchanged it meanwhile, and was shown the new one once.
-            config["secret"], secret = existing.config["secret"], None
+            config |= {field: existing.config[field] for field in kept if field in existing.config}
+            secret = None
+            _require_same_address(KINDS[kind], kept, existing.config, config)
         channel, is_created = Channel.objects.kept().update_or_create(
             team=team, name=name, defaults=values, create_defaults={**values, "created_at": now}
         )
@@ -145,8 +163,28 @@ def delete_channel(*, channel_id: int, actor: str, now: datetime) -> Channel:
     return channel
 
 
+def _member(team: Team, email: Any) -> User | None:
+    if not isinstance(email, str) or "\0" in email:
+        return None
+    return User.objects.filter(memberships__team=team, email__iexact=email.strip()).first()
+
+
+def _require_same_address(
+    kind: ChannelKind, kept: Sequence[str], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> None:
+    """Raises Refusal where a secret that nobody typed now would be sent to another address than until now.
+
+    Otherwise whoever may edit a channel could have its secret sent to themselves.
+    """
+    moved = [field for field in kind.address_fields if before.get(field) != after.get(field)]
+    exposed = [field for field in kept if field in after]
+    if moved and exposed:
+        said = f"Give it again: {' and '.join(moved)} changes, and it would be sent there."
+        raise _refusal("invalid_channel", {field: [said] for field in exposed})
+
+
 def _locked(channel_id: int) -> Channel:
-    found = Channel.objects.kept().select_for_update(of=("self",)).select_related("team")
+    found = Channel.objects.kept().select_for_update(of=("self",)).select_related("team", "owner")
     channel = found.filter(pk=channel_id).first()
     if channel is None:
         raise _gone("")
@@ -179,6 +217,7 @@ def audited(channel: Channel) -> dict[str, Any]:
         "config_digest": hashlib.sha256(config).hexdigest()[:12],
         "min_severity": str(channel.min_severity),
         "enabled": channel.is_enabled,
+        "owner": channel.owner.email if channel.owner else None,
     }
 
 

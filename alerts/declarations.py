@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from budgets.models import Team
 
 from .channel_settings import save_channel
+from .channels import KINDS
 from .models import Channel
 
 
@@ -26,25 +27,30 @@ class DeclaredChannels:
         return list(kept.order_by("name").values_list("name", flat=True))
 
     def spec_of(self, team: Team, name: str) -> dict[str, Any] | None:
-        channel = Channel.objects.kept().filter(team=team, name=name).first()
+        kept = Channel.objects.kept().select_related("owner")
+        channel = kept.filter(team=team, name=name).first()
         if channel is None:
             return None
-        return {
+        spec = {
             "kind": str(channel.kind),
             **channel.config,
             "min_severity": str(channel.min_severity),
             "enabled": channel.is_enabled,
         }
+        return {**spec, "owner": channel.owner.email} if channel.owner else spec
 
     def exported(self, spec: Mapping[str, Any]) -> dict[str, Any]:
-        return {field: value for field, value in spec.items() if field != "secret"}
+        hidden = KINDS[spec["kind"]].secret_fields
+        return {field: value for field, value in spec.items() if field not in hidden}
 
     def shown(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         """A URL's path is hidden too: it often carries a token."""
         shown = dict(spec)
-        if "secret" in shown:
-            shown["secret"] = f"(hidden, {_digest(shown['secret'])})"
-        if "url" in shown:
+        hidden = KINDS[spec["kind"]].secret_fields
+        for field in hidden:
+            if field in shown:
+                shown[field] = f"(hidden, {_digest(str(shown[field]))})"
+        if "url" in shown and "url" not in hidden:
             parts = urlsplit(shown["url"])
             shown["url"] = f"{parts.scheme}://{parts.netloc}/ (path hidden, {_digest(shown['url'])})"
         return shown

@@ -8,7 +8,9 @@ from budgets.api.described import CURSOR_PARAMETER
 from budgets.api.operations import TEXT, body, nullable, operation, parameter, ref
 from budgets.api.schemas import SLUG_SCHEMA
 
+from .channels import SERVICES, Field
 from .channels.email import MAX_ADDRESSES
+from .channels.fields import URL_PATTERN
 from .models import Incident, Severity
 from .outbound import MAX_URL_CHARACTERS
 
@@ -22,8 +24,19 @@ _ADDRESS = (
 
 _OF_EVERY_CHANNEL: dict[str, Any] = {
     "name": {"readOnly": True, "description": "What an answer adds. It may come back and says nothing."},
+    "leads_to": {"readOnly": True, "description": "What an answer adds, like name."},
     "min_severity": {"type": "string", "enum": list(Severity.values), "default": "ticket"},
     "enabled": {"type": "boolean", "default": True},
+    "owner": nullable(
+        {
+            "type": "string",
+            "description": "E-mail address of the member of the team whose own it is: it is told of what a schedule or "
+            "an escalation policy has for this person, and of nothing else. Left out, it is the team's.",
+            "pattern": _ADDRESS,
+            "maxLength": 254,
+            "examples": ["kim@example.com"],
+        }
+    ),
 }
 
 
@@ -43,6 +56,51 @@ def _channel(
         },
         "additionalProperties": False,
     }
+
+
+def _schema_of(field: Field) -> dict[str, Any]:
+    """A secret may be left out of a change; the service says so where it is missing."""
+    schema: dict[str, Any] = {
+        "type": "string",
+        "title": field.label,
+        "maxLength": field.max_characters,
+        "description": " ".join(
+            filter(
+                None,
+                [
+                    f"{field.expected[0].upper()}{field.expected[1:]}.",
+                    "Secret: answers leave it out. Left out of a change, it stays as it is."
+                    if field.is_secret
+                    else "",
+                    field.hint,
+                ],
+            )
+        ),
+    }
+    if field.choices:
+        schema |= {"enum": [value for value, _ in field.choices], "default": field.choices[0][0]}
+        del schema["maxLength"]
+    else:
+        schema["pattern"] = rf"^\s*({field.pattern or URL_PATTERN})\s*$"
+    if field.is_number_allowed:
+        return {
+            "oneOf": [
+                schema,
+                {
+                    "type": "integer",
+                    "minimum": 0 if "-?" not in str(field.pattern) else -(10**18),
+                    "maximum": 10**18 - 1,
+                },
+            ]
+        }
+    return schema
+
+
+def _service(kind: str, description: str) -> dict[str, Any]:
+    fields = SERVICES[kind].fields
+    optional = {one.name: nullable(_schema_of(one)) for one in fields if one.is_secret or not one.is_required}
+    required = {one.name: _schema_of(one) for one in fields if one.name not in optional}
+    return _channel(kind, description, required, optional)
 
 
 CHANNELS: dict[str, dict[str, Any]] = {
@@ -82,6 +140,12 @@ CHANNELS: dict[str, dict[str, Any]] = {
         },
         {},
     ),
+    "slack": _service("slack", "Slack, Mattermost or Rocket.Chat, by an incoming webhook."),
+    "teams": _service("teams", "Microsoft Teams, by a workflow's webhook, as an Adaptive Card."),
+    "discord": _service("discord", "Discord, by a channel's webhook, as an embed."),
+    "telegram": _service("telegram", "Telegram, by a bot."),
+    "pagerduty": _service("pagerduty", "PagerDuty, Events API v2: an alert for each incident."),
+    "opsgenie": _service("opsgenie", "Opsgenie, Alert API: an alert for each incident."),
 }
 """Kind → the schema of its document."""
 
@@ -103,24 +167,51 @@ _NOTE = body(
     ref("NoteDocument"), examples={"A note": {"note": "The index is being rebuilt."}}, is_required=False
 )
 
+_CHANNEL_NAME = parameter(
+    "name",
+    "The channel's name within the team.",
+    {
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 200,
+        "pattern": r"^[^\x00/]*[^\s\x00/][^\x00/]*$",
+    },
+    where="path",
+    example="on-call",
+)
+
+LIST_CHANNELS = operation(
+    tag="channels",
+    summary="List channels",
+    scope="read",
+    parameters=[CURSOR_PARAMETER],
+    answers={200: {"description": "The team's channels by name, without what is secret."}},
+    errors=["invalid_cursor"],
+)
+
+GET_CHANNEL = operation(
+    tag="channels",
+    summary="Read a channel",
+    scope="read",
+    parameters=[_CHANNEL_NAME],
+    answers={200: {"description": "The channel, without what is secret."}},
+    errors=["unknown_channel"],
+)
+
+DELETE_CHANNEL = operation(
+    tag="channels",
+    summary="Delete a channel",
+    scope="write",
+    parameters=[_CHANNEL_NAME],
+    answers={204: {"description": "It is told of nothing more; its secrets are forgotten."}},
+    errors=["unknown_channel"],
+)
+
 PUT_CHANNEL = operation(
     tag="channels",
     summary="Save a channel",
     scope="write",
-    parameters=[
-        parameter(
-            "name",
-            "The channel's name within the team.",
-            {
-                "type": "string",
-                "minLength": 1,
-                "maxLength": 200,
-                "pattern": r"^[^\x00/]*[^\s\x00/][^\x00/]*$",
-            },
-            where="path",
-            example="on-call",
-        )
-    ],
+    parameters=[_CHANNEL_NAME],
     request_body=body(
         ref("ChannelDocument"),
         examples={
@@ -130,6 +221,13 @@ PUT_CHANNEL = operation(
                 "min_severity": "page",
             },
             "Email": {"kind": "email", "to": ["oncall@example.com"]},
+            "Slack": {"kind": "slack", "url": "https://hooks.slack.com/services/T0/B0/token"},
+            "PagerDuty": {
+                "kind": "pagerduty",
+                "routing_key": "0123456789abcdef0123456789abcdef",
+                "region": "eu",
+                "min_severity": "page",
+            },
         },
     ),
     answers={

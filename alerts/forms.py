@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 
 from django import forms
 
+from alerts.channels import SERVICES, Field
 from alerts.models import Channel, Severity
+from budgets.models import User
 from budgets.team_forms import RefusableForm
 
 
@@ -44,13 +46,31 @@ class ChannelForm(RefusableForm):
         choices=[(Severity.TICKET, "Tickets and pages"), (Severity.PAGE, "Pages only")],
         widget=forms.Select(attrs={"class": "input"}),
     )
-    field_order = ["name", "url", "secret", "to", "min_severity"]
+    owner = forms.ChoiceField(
+        label="Whose",
+        help_text="One of your own is told of nothing but what a schedule or an escalation policy has for you.",
+        widget=forms.Select(attrs={"class": "input"}),
+    )
+    # The kind's own stand between.
+    field_order = ["name", "url", "secret", "to"]
 
-    def __init__(self, *args: Any, channel: Channel | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, person: User, channel: Channel | None = None, **kwargs: Any) -> None:
         if channel is not None:
-            kwargs["initial"] = {"min_severity": channel.min_severity, **self.initial_of(channel.config)}
+            owner = channel.owner.email if channel.owner else ""
+            kwargs["initial"] = {
+                "min_severity": channel.min_severity,
+                "owner": owner,
+                **self.initial_of(channel.config),
+            }
         super().__init__(*args, **kwargs)
         self.channel = channel
+        choices = [("", "The team's: told of its incidents"), (person.email, "Mine: used when I am on call")]
+        if channel is not None and channel.owner is not None and channel.owner != person:
+            choices.append((channel.owner.email, f"{channel.owner.email}'s"))
+        self.fields["owner"].choices = choices  # type: ignore[attr-defined]
+        self.fields["owner"].required = False
+        for last in ("min_severity", "owner"):
+            self.fields[last] = self.fields.pop(last)
         if channel is not None:
             del self.fields["name"]
 
@@ -60,6 +80,7 @@ class ChannelForm(RefusableForm):
             "kind": str(self.kind),
             "min_severity": self.cleaned_data["min_severity"],
             "enabled": self.channel is None or self.channel.is_enabled,
+            "owner": self.cleaned_data["owner"] or None,
             **self.config(),
         }
 
@@ -67,8 +88,8 @@ class ChannelForm(RefusableForm):
         """The kind's own part of the document."""
         raise NotImplementedError
 
-    @staticmethod
-    def initial_of(config: dict[str, Any]) -> dict[str, Any]:
+    @classmethod
+    def initial_of(cls, config: dict[str, Any]) -> dict[str, Any]:
         """The fields as a stored config fills them; no secret is shown again."""
         raise NotImplementedError
 
@@ -99,8 +120,8 @@ class WebhookForm(ChannelForm):
     def config(self) -> dict[str, Any]:
         return {"url": self.cleaned_data["url"], "secret": self.cleaned_data["secret"] or None}
 
-    @staticmethod
-    def initial_of(config: dict[str, Any]) -> dict[str, Any]:
+    @classmethod
+    def initial_of(cls, config: dict[str, Any]) -> dict[str, Any]:
         return {"url": config["url"]}
 
 
@@ -126,10 +147,69 @@ class EmailForm(ChannelForm):
     def config(self) -> dict[str, Any]:
         return {"to": [line.strip() for line in self.cleaned_data["to"].splitlines() if line.strip()]}
 
-    @staticmethod
-    def initial_of(config: dict[str, Any]) -> dict[str, Any]:
+    @classmethod
+    def initial_of(cls, config: dict[str, Any]) -> dict[str, Any]:
         return {"to": "\n".join(config["to"])}
 
 
-CHANNEL_FORMS: dict[str, type[ChannelForm]] = {form.kind: form for form in (WebhookForm, EmailForm)}
-"""Kind → the form of its channels."""
+class ServiceForm(ChannelForm):
+    """Of a kind whose fields are texts, as its module lists them."""
+
+    service_fields: ClassVar[tuple[Field, ...]]
+
+    def __init__(self, *args: Any, channel: Channel | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, channel=channel, **kwargs)
+        for one in self.service_fields:
+            if channel is not None and one.is_secret:
+                field = self.fields[one.name]
+                field.required = False
+                field.help_text = f"Left empty, it stays as it is. {one.hint}"
+
+    def config(self) -> dict[str, Any]:
+        """A secret that was left empty is left out, so it stays."""
+        given = {one.name: self.cleaned_data[one.name] for one in self.service_fields}
+        return {name: text or None for name, text in given.items()}
+
+    @classmethod
+    def initial_of(cls, config: dict[str, Any]) -> dict[str, Any]:
+        return {
+            one.name: config[one.name]
+            for one in cls.service_fields
+            if one.name in config and not one.is_secret
+        }
+
+
+def _field_of(one: Field) -> forms.Field:
+    if one.choices:
+        return forms.ChoiceField(
+            label=one.label,
+            choices=one.choices,
+            help_text=one.hint,
+            widget=forms.Select(attrs={"class": "input"}),
+        )
+    attributes = {"inputmode": "url"} if one.is_url else {}
+    return forms.CharField(
+        label=one.label,
+        required=one.is_required,
+        max_length=one.max_characters,
+        help_text=one.hint,
+        widget=_text(placeholder=one.example, **attributes),
+        error_messages={"required": f"{one.label} is missing: {one.expected}."},
+    )
+
+
+def _service_form(kind: str, fields: tuple[Field, ...]) -> type[ChannelForm]:
+    made: dict[str, Any] = {one.name: _field_of(one) for one in fields}
+    return type(
+        f"{kind.capitalize()}Form",
+        (ServiceForm,),
+        {"kind": Channel.Kind(kind), "service_fields": fields, **made},
+    )
+
+
+CHANNEL_FORMS: dict[str, type[ChannelForm]] = {
+    Channel.Kind.EMAIL: EmailForm,
+    **{kind: _service_form(kind, service.fields) for kind, service in SERVICES.items()},
+    Channel.Kind.WEBHOOK: WebhookForm,
+}
+"""Kind → the form of its channels, in the order in which a person chooses."""

@@ -15,7 +15,7 @@ from budgets.models import IngestKey, Membership
 # What a scope allows, a line each, as the form says it.
 SCOPE_LINES = {
     IngestKey.Scope.INGEST: "ingest: send measurements. All that a service needs.",
-    IngestKey.Scope.READ: "read: read features, status, time series and incidents.",
+    IngestKey.Scope.READ: "read: read features, status, time series, incidents and channels.",
     IngestKey.Scope.WRITE: "write: declare features and channels, act on incidents.",
 }
 ROLE_LINES = {

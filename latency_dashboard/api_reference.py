@@ -155,7 +155,8 @@ def _answer(status: str, answer: Mapping[str, Any]) -> Answer:
         status=status,
         phrase=HTTPStatus(int(status)).phrase,
         description="" if is_error else _with_code(answer["description"]),
-        type=[Word("Error", "Error")] if is_error else _type(content["schema"]),
+        # An answer without a body (204) has no type.
+        type=[Word("Error", "Error")] if is_error else _type(content["schema"]) if content else [],
         codes=_bullets(answer["description"]) if is_error else [],
         headers=headers,
         example="" if is_error else example,

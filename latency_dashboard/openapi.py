@@ -31,7 +31,7 @@ _TAGS = {
 }
 _SCOPES = {
     "ingest": "push measurements",
-    "read": "read features, status, time series and incidents",
+    "read": "read features, status, time series, incidents and channels",
     "write": "declare features, save channels, acknowledge and resolve incidents",
 }
 

@@ -41,6 +41,9 @@ class Api:
             f"/api/v1/{path}", _bytes(body), content_type="application/json", headers=self._headers
         )
 
+    def delete(self, path: str) -> HttpResponse:
+        return self._client.delete(f"/api/v1/{path}", headers=self._all({}))
+
     def get(self, path: str, **query: Any) -> HttpResponse:
         return self._client.get(f"/api/v1/{path}", query, headers=self._headers)
 

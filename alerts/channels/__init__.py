@@ -1,12 +1,34 @@
-"""The ways to reach a team: one module a kind, all with the same functions."""
+"""The ways to reach people and programs: one module a kind, all with the same functions."""
 
 from __future__ import annotations
 
-from alerts.channels import email, webhook
+from alerts.channels import discord, email, opsgenie, pagerduty, slack, teams, telegram, webhook
 from alerts.channels.base import ChannelKind, InvalidConfig, masked
+from alerts.channels.fields import Field
 from alerts.channels.message import Message, MessageType
+from alerts.channels.services import Service
 
-KINDS: dict[str, ChannelKind] = {"webhook": webhook, "email": email}
-"""The kind that a channel stores → the module that knows it."""
+SERVICES: dict[str, Service] = {
+    "slack": slack.KIND,
+    "teams": teams.KIND,
+    "discord": discord.KIND,
+    "telegram": telegram.KIND,
+    "pagerduty": pagerduty.KIND,
+    "opsgenie": opsgenie.KIND,
+}
+"""Kinds whose fields are all texts, and of which forms and schemas are made."""
 
-__all__ = ["KINDS", "ChannelKind", "InvalidConfig", "Message", "MessageType", "masked"]
+KINDS: dict[str, ChannelKind] = {"webhook": webhook, "email": email, **SERVICES}
+"""The kind that a channel stores → what knows it, in the order in which a person chooses."""
+
+__all__ = [
+    "KINDS",
+    "SERVICES",
+    "ChannelKind",
+    "Field",
+    "InvalidConfig",
+    "Message",
+    "MessageType",
+    "Service",
+    "masked",
+]

@@ -6,16 +6,31 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from django.conf import settings
+
 from alerts.addresses import Network
 from alerts.channels.message import Message
 from alerts.outbound import DEADLINE_S, Answer, DeliveryError
 
+# Discord refuses requests without one.
+USER_AGENT = f"LatencyDashboard/{settings.VERSION}"
 # 410 is a receiver's own word that it is gone for good.
 PERMANENT_STATUSES = frozenset({410})
 
 
 class ChannelKind(Protocol):
-    """A module of alerts.channels. `config` is what a channel stores, as `validate` returned it."""
+    """A module of alerts.channels, or a Service that it makes. `config` is what a channel stores, as `validate`
+    returned it."""
+
+    @property
+    def secret_fields(self) -> Sequence[str]:
+        """Fields of the config that are shown to nobody again. Left out of a change, they stay as they are."""
+        ...
+
+    @property
+    def address_fields(self) -> Sequence[str]:
+        """Fields that decide where the secrets are sent. Where one changes, the secrets are given anew."""
+        ...
 
     def validate(self, config: Mapping[str, Any], *, allowed_networks: Sequence[Network]) -> dict[str, Any]:
         """The cleaned config; raises InvalidConfig with what is wrong, field by field."""

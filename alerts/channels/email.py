@@ -22,6 +22,9 @@ from alerts.wording import Letter, letter
 # A team's list belongs into one address of the mail server's, where people can also leave it.
 MAX_ADDRESSES = 20
 
+secret_fields = ()
+address_fields = ()
+
 
 def validate(config: Mapping[str, Any], *, allowed_networks: Sequence[Network]) -> dict[str, Any]:
     """{"to": [address, …]} as it is stored, each once; raises InvalidConfig."""

@@ -6,13 +6,40 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from hashlib import sha256
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 
 import msgspec
 
-from alerts.wording import Story
+from alerts.wording import SILENT, Story
 
-MessageType = Literal["incident.opened", "incident.acknowledged", "incident.resolved", "incident.test"]
+Happening = Literal[
+    "opened",
+    "updated",
+    "repeated",
+    "reopened",
+    "acknowledged",
+    "reminder",
+    "unacknowledged",
+    "resolved",
+]
+MessageType = Literal[
+    "incident.opened",
+    "incident.updated",
+    "incident.repeated",
+    "incident.reopened",
+    "incident.acknowledged",
+    "incident.reminder",
+    "incident.unacknowledged",
+    "incident.resolved",
+    "incident.test",
+]
+Tone = Literal["page", "ticket", "taken", "over", "silent"]
+"""How a message looks: a page or a ticket that burns, one that somebody has, the end, an end in silence."""
+
+# PagerDuty takes 255 characters and Opsgenie 512; what is longer than any real host is shortened by a digest.
+MAX_KEY_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +67,34 @@ class Message:
                 raise ValueError(f"{name} must be printable ASCII without full stops, got {text!r}")
         if self.timestamp.tzinfo is None:
             raise ValueError("timestamp must be aware")
+
+    @property
+    def happening(self) -> Happening:
+        """What happened to the incident; a test plays an opening and a resolution."""
+        if self.type == "incident.test":
+            return "resolved" if self.story.step == "resolved" else "opened"
+        return cast(Happening, self.type.removeprefix("incident."))
+
+    @property
+    def key(self) -> str:
+        """What services know the incident by: the same in all its messages, in every channel, and in no other
+        installation's. Letters, digits, - and full stops, so that it may stand in a path."""
+        host = re.sub(r"[^a-z0-9.]+", "-", urlsplit(self.incident["url"]).netloc.lower()).strip("-")
+        which = (
+            f"test-{self.thread_id}" if self.type == "incident.test" else f"incident-{self.incident['id']}"
+        )
+        key = f"{host}-{which}"
+        if len(key) <= MAX_KEY_CHARACTERS:
+            return key
+        return f"{sha256(host.encode()).hexdigest()}-{which}"
+
+    @property
+    def tone(self) -> Tone:
+        if self.happening == "resolved":
+            return "silent" if self.story.reason == SILENT else "over"
+        if self.happening in ("acknowledged", "reminder"):
+            return "taken"
+        return "page" if self.incident["severity"] == "page" else "ticket"
 
 
 def body(message: Message) -> bytes:

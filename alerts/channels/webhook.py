@@ -10,11 +10,10 @@ from secrets import token_bytes
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.conf import settings
 from standardwebhooks import Webhook
 
 from alerts.addresses import Network
-from alerts.channels.base import InvalidConfig, require_success
+from alerts.channels.base import USER_AGENT, InvalidConfig, require_success
 from alerts.channels.message import Message, body
 from alerts.outbound import (
     DEADLINE_S,
@@ -27,9 +26,12 @@ from alerts.outbound import (
     post,
 )
 
-USER_AGENT = f"LatencyDashboard/{settings.VERSION}"
 SECRET_PREFIX = "whsec_"  # noqa: S105 (the prefix of all secrets)
 SECRET_BYTES = range(24, 65)  # 192 to 512 bits, the specification's bounds
+
+secret_fields = ("secret",)
+# The secret signs and is never sent.
+address_fields = ()
 
 
 def new_secret() -> str:

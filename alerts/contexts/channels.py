@@ -42,7 +42,7 @@ def channel_list(team: Team) -> ChannelList:
     """The team's channels by name, those that were deleted apart; as many queries for one as for many."""
     attempts = DeliveryAttempt.objects.filter(notification__channel=OuterRef("pk"))
     delivered = attempts.filter(outcome=DeliveryAttempt.Outcome.DELIVERED)
-    channels = list(team.channels.order_by("name", "pk"))
+    channels = list(team.channels.select_related("owner").order_by("name", "pk"))
     ends = {
         pk: (last_id, delivered_at)
         for pk, last_id, delivered_at in team.channels.values_list(
@@ -80,7 +80,8 @@ def state_of(channel: Channel) -> str:
 
 
 def _warnings(channels: Sequence[Channel]) -> list[str]:
-    """What keeps the team from hearing of its incidents."""
+    """What keeps the team from hearing of its incidents. A person's own channels are not the team's."""
+    channels = [channel for channel in channels if channel.owner_id is None]
     enabled = [channel for channel in channels if channel.is_enabled]
     if not channels:
         return ["Nobody is told of this team's incidents: it has no channel."]

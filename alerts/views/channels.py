@@ -43,7 +43,7 @@ def create(request: PageRequest, slug: str) -> HttpResponse:
     kind = request.GET.get("kind", Channel.Kind.WEBHOOK)
     if kind not in CHANNEL_FORMS:
         raise Http404(f"there is no kind of channel {kind!r:.50}")
-    form = CHANNEL_FORMS[kind](request.POST or None)
+    form = CHANNEL_FORMS[kind](request.POST or None, person=request.user)
     if request.method == "POST" and form.is_valid():
         try:
             saved = save_channel(
@@ -67,6 +67,7 @@ def create(request: PageRequest, slug: str) -> HttpResponse:
         form=form,
         kinds=[(one, Channel.Kind(one).label) for one in CHANNEL_FORMS],
         kind=kind,
+        kind_label=Channel.Kind(kind).label,
     )
     return render(request, "alerts/channel_new.html", context, status=400 if form.errors else 200)
 
@@ -76,11 +77,11 @@ def create(request: PageRequest, slug: str) -> HttpResponse:
 def channel(request: PageRequest, slug: str, pk: int) -> HttpResponse:
     """One channel: its settings, its test, what it was sent. A POST saves the settings."""
     frame = team_frame(request.user, slug, TAB)
-    found = get_object_or_404(Channel.objects.select_related("team"), team=frame.team, pk=pk)
+    found = get_object_or_404(Channel.objects.select_related("team", "owner"), team=frame.team, pk=pk)
     if request.method != "POST":
         return _page(request, frame, found)
     frame = _editors_frame(request, slug)
-    form = CHANNEL_FORMS[found.kind](request.POST, channel=found)
+    form = CHANNEL_FORMS[found.kind](request.POST, channel=found, person=request.user)
     if form.is_valid():
         try:
             save_channel(
@@ -194,7 +195,7 @@ def _page(
 ) -> HttpResponse:
     page = contexts.channel_page(found, can_edit=frame.is_editor, page=request.GET.get("page"))
     if page.can_edit and form is None:
-        form = CHANNEL_FORMS[found.kind](channel=found)
+        form = CHANNEL_FORMS[found.kind](channel=found, person=request.user)
     context = _context(
         frame, found.name, page=page, form=form if page.can_edit else None, secret=secret, now=timezone.now()
     )

@@ -92,6 +92,7 @@ OF_ALERTS = {
     "invalid_note": ErrorCode(400, 'The body is not {"note": "…"} with at most 5000 characters.'),
     "unknown_incident": ErrorCode(404, "The key's team has no such incident."),
     "invalid_channel": ErrorCode(400, "A channel cannot be saved like that; fields says why."),
+    "unknown_channel": ErrorCode(404, "The key's team has no such channel."),
 }
 
 # No operation answers with these: they tell of the address or the method.
@@ -130,7 +131,6 @@ BEYOND_THE_API = {
     "test_under_way": "Another test of the channel waits for its answer.",
     "too_many_batches": "More batches than can be discarded at once.",
     "too_many_mails": "The address, or where it was asked from, had its share of mails of this hour.",
-    "unknown_channel": "The channel was deleted.",
     "unknown_member": "The person is not in the team any more.",
     "unknown_milestone": "A page was asked for a milestone that the feature does not have.",
     "unknown_role": "A role is viewer, editor or admin.",

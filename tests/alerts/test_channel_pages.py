@@ -17,6 +17,8 @@ from django.utils import timezone
 from standardwebhooks import Webhook
 
 from alerts.channel_settings import delete_channel, rotate_secret, save_channel, switch_channel
+from alerts.channels import KINDS
+from alerts.forms import CHANNEL_FORMS
 from alerts.models import Channel, DeliveryAttempt, Notification
 from alerts.notifications import LEASE, claim_due, deliver
 from alerts.trials import try_channel
@@ -605,3 +607,93 @@ def test_the_log_has_pages_and_takes_the_same_number_of_queries_for_each(
     with django_assert_max_num_queries(14):
         assert "Page 1 of 2" in read(editor, page_of(channel))
     assert "Page 2 of 2" in read(editor, f"{page_of(channel)}?page=2")
+
+
+# -- Every kind ---------------------------------------------------------------------------------------
+
+SERVICE_FORMS = {
+    "slack": {"url": "https://93.184.215.14/services/secret-part"},
+    "teams": {"url": "https://93.184.215.14/workflows/secret-part"},
+    "discord": {"url": "https://93.184.215.14/api/webhooks/secret-part"},
+    "telegram": {"token": "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw", "chat_id": "-100123"},
+    "pagerduty": {"routing_key": "R0123456789abcdefghijklmnopqrstu", "region": "eu"},
+    "opsgenie": {"api_key": "0a1b2c3d-4e5f-6a7b-8c9d-0e1f2a3b4c5d", "region": "us"},
+}
+
+
+def test_every_kind_can_be_chosen(editor: Client) -> None:
+    assert set(CHANNEL_FORMS) == set(KINDS)
+    for kind in KINDS:
+        html = editor.get(f"{NEW}?kind={kind}").content.decode()
+        assert html.count('aria-current="true"') >= 1
+        assert all(f'href="?kind={other}#new-heading"' in html for other in KINDS)
+
+
+@pytest.mark.parametrize("kind", sorted(SERVICE_FORMS))
+def test_a_channel_to_a_service_is_made_and_changed_and_its_secret_never_shown(
+    editor: Client, kind: str
+) -> None:
+    form = {"name": "chat", "min_severity": "ticket", **SERVICE_FORMS[kind]}
+    response = editor.post(f"{NEW}?kind={kind}", form)
+    made = Channel.objects.get()
+    assert (response.status_code, response.url) == (302, page_of(made))
+    assert made.config == SERVICE_FORMS[kind]
+    secrets = KINDS[kind].secrets(made.config)
+    change = {name: text for name, text in form.items() if text not in secrets and name != "url"}
+    assert editor.post(page_of(made), {**change, "min_severity": "page"}).status_code == 302
+    made.refresh_from_db()
+    assert (made.config, made.min_severity) == (SERVICE_FORMS[kind], "page")
+    pages = [editor.get(address).content.decode() for address in (LIST, page_of(made))]
+    entries = [str([entry.before, entry.after]) for entry in AuditEntry.objects.all()]
+    for secret in secrets:
+        assert secret not in "".join([*pages, *entries])
+    assert "Left empty, it stays as it is." in text_of(pages[1])
+    assert KINDS[kind].describe(made.config) in text_of(pages[0])
+
+
+def test_a_field_of_a_service_says_what_is_wrong_with_it_and_repeats_no_secret(editor: Client) -> None:
+    form = {"name": "chat", "min_severity": "ticket", "token": "not-a-token", "chat_id": "no chat"}
+    response = editor.post(f"{NEW}?kind=telegram", form)
+    assert response.status_code == 400
+    errors = {name: unescape(text) for name, text in field_errors(response).items()}
+    assert "such as 110201543:" in errors["token"]
+    assert "not-a-token" not in errors["token"]
+    assert "got 'no chat'" in errors["chat_id"]
+    assert not Channel.objects.exists()
+
+
+# -- Whose they are -----------------------------------------------------------------------------------
+
+
+def test_a_person_makes_a_channel_of_their_own(editor: Client, team: Team) -> None:
+    form = {"name": "mine", "to": KIM, "min_severity": "page", "owner": KIM}
+    editor.post(f"{NEW}?kind=email", form)
+    made = Channel.objects.get()
+    assert made.owner is not None
+    assert made.owner.email == KIM
+    html = read(editor, LIST)
+    assert "kim@example.com 's own" in html
+    assert "Nobody is told of this team's incidents" in html
+    assert AuditEntry.objects.get().after["owner"] == KIM
+    editor.post(page_of(made), {"to": KIM, "min_severity": "page", "owner": ""})
+    made.refresh_from_db()
+    assert made.owner is None
+
+
+def test_nobody_makes_a_channel_another_persons(editor: Client, team: Team) -> None:
+    make_person("vera@example.com", team=team)
+    form = {"name": "hers", "to": KIM, "min_severity": "page", "owner": "vera@example.com"}
+    response = editor.post(f"{NEW}?kind=email", form)
+    assert list(field_errors(response)) == ["owner"]
+    assert not Channel.objects.exists()
+
+
+def test_a_change_by_somebody_else_leaves_a_channel_its_owners(editor: Client, team: Team) -> None:
+    vera = make_person("vera@example.com", team=team)
+    hers = Channel.objects.create(team=team, owner=vera, name="hers", kind="email", config={"to": [KIM]})
+    html = editor.get(page_of(hers)).content.decode()
+    assert re.search(r'<option value="vera@example.com" selected', html)
+    form = {"to": "vera@example.com", "min_severity": "page", "owner": "vera@example.com"}
+    assert editor.post(page_of(hers), form).status_code == 302
+    hers.refresh_from_db()
+    assert (hers.owner, hers.config) == (vera, {"to": ["vera@example.com"]})

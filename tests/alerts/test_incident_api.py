@@ -12,10 +12,11 @@ from django.test.utils import CaptureQueriesContext
 
 from alerts.channel_settings import delete_channel
 from alerts.models import Channel, Incident, Notification
-from budgets.models import Feature
+from budgets.models import AuditEntry, Feature
 from tests.alerts.scenes import burn, incidents_of, look, overrun
 from tests.api import Api, error_code
 from tests.factories import NOW, SECRET, make_channel, make_feature, make_key, make_team
+from tests.people import make_person
 
 pytestmark = pytest.mark.django_db
 
@@ -279,6 +280,7 @@ def test_a_channel_is_made_and_then_changed(api: Api) -> None:
     assert made.json() == {
         "name": "pager",
         "kind": "webhook",
+        "leads_to": "Webhook to 93.184.215.14",
         "url": WEBHOOK["url"],
         "min_severity": "ticket",
         "enabled": True,
@@ -310,6 +312,7 @@ def test_an_email_channel_is_made_and_then_changed(api: Api) -> None:
     assert made.json() == {
         "name": "mail",
         "kind": "email",
+        "leads_to": "Email to oncall@example.com",
         "to": ["oncall@example.com"],
         "min_severity": "ticket",
         "enabled": True,
@@ -397,3 +400,110 @@ def test_a_body_that_is_no_channel_is_refused(api: Api, body: bytes, code: str) 
 def test_a_name_that_is_too_long_is_refused(api: Api) -> None:
     answer = api.put(f"channels/{'a' * 201}", WEBHOOK)
     assert (answer.status_code, error_code(answer)) == (400, "invalid_channel")
+
+
+# -- Channels to services, and whose they are ---------------------------------------------------------
+
+SLACK = {"kind": "slack", "url": "https://93.184.215.14/services/T0/B0/slack-token"}
+PAGERDUTY = {"kind": "pagerduty", "routing_key": "R0123456789abcdefghijklmnopqrstu", "region": "eu"}
+
+
+def test_what_is_secret_of_a_channel_is_told_to_nobody_again(api: Api) -> None:
+    answers = [
+        api.put("channels/chat", SLACK),
+        api.put("channels/pager", PAGERDUTY),
+        api.put("channels/hook", {**WEBHOOK, "url": "https://93.184.215.14/hook-token"}),
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201, 201]
+    said = [answers[0].json(), answers[1].json(), api.get("channels").json(), api.get("channels/hook").json()]
+    for hidden in ("slack-token", PAGERDUTY["routing_key"], "hook-token", SECRET):
+        assert hidden not in str(said)
+    assert api.get("channels/pager").json() == {
+        "name": "pager",
+        "kind": "pagerduty",
+        "leads_to": "PagerDuty, Europe",
+        "region": "eu",
+        "min_severity": "ticket",
+        "enabled": True,
+    }
+
+
+def test_the_channels_are_listed_by_name_a_page_at_a_time(api: Api) -> None:
+    for number in range(52):
+        make_channel(api.team, name=f"channel {number:02}")
+    make_channel(make_team())
+    first = api.get("channels").json()
+    assert len(first["items"]) == 50
+    rest = api.get(f"channels?cursor={first['next_cursor']}").json()
+    assert [one["name"] for one in rest["items"]] == ["channel 50", "channel 51"]
+    assert rest["next_cursor"] is None
+
+
+def test_what_is_left_out_of_a_change_stays_secret_and_as_it_is(api: Api) -> None:
+    api.put("channels/chat", SLACK)
+    api.put("channels/pager", PAGERDUTY)
+    assert api.put("channels/chat", {"kind": "slack", "min_severity": "page"}).status_code == 200
+    assert api.put("channels/pager", {"kind": "pagerduty", "region": "us"}).status_code == 200
+    assert Channel.objects.get(name="chat").config == {"url": SLACK["url"]}
+    assert Channel.objects.get(name="pager").config == {
+        "routing_key": PAGERDUTY["routing_key"],
+        "region": "us",
+    }
+    missing = api.put("channels/new", {"kind": "pagerduty"})
+    assert (missing.status_code, list(missing.json()["error"]["fields"])) == (400, ["routing_key"])
+
+
+def test_an_answer_may_come_back_as_a_change_that_changes_nothing(api: Api) -> None:
+    api.put("channels/pager", {**PAGERDUTY, "min_severity": "page", "enabled": False})
+    shown = api.get("channels/pager").json()
+    before = Channel.objects.values().get()
+    assert api.put("channels/pager", shown).json() == shown
+    assert Channel.objects.values().get() == before
+
+
+def test_a_secret_is_not_sent_to_another_address_unless_it_is_given_again(api: Api) -> None:
+    """Otherwise whoever may edit a channel has its secret posted to themselves."""
+    api.put("channels/pager", PAGERDUTY)
+    thief = {"kind": "pagerduty", "api_url": "https://93.184.215.15/collect"}
+    answer = api.put("channels/pager", thief)
+    assert (answer.status_code, error_code(answer)) == (400, "invalid_channel")
+    assert "Give it again" in answer.json()["error"]["fields"]["routing_key"][0]
+    assert "api_url" not in Channel.objects.get().config
+    assert api.put("channels/pager", {**PAGERDUTY, **thief}).status_code == 200
+
+
+def test_a_channel_is_deleted_once(api: Api) -> None:
+    api.put("channels/pager", PAGERDUTY)
+    answer = api.delete("channels/pager")
+    assert (answer.status_code, answer.content) == (204, b"")
+    for again in (api.delete("channels/pager"), api.get("channels/pager")):
+        assert (again.status_code, error_code(again)) == (404, "unknown_channel")
+    deleted = Channel.objects.get()
+    assert (deleted.deleted_at is not None, deleted.config) == (True, {"region": "eu"})
+    assert AuditEntry.objects.filter(action="channel.deleted", subject="pager").exists()
+
+
+def test_another_teams_channel_is_not_found(api: Api) -> None:
+    other = make_channel(make_team())
+    for answer in (api.get(f"channels/{other.name}"), api.delete(f"channels/{other.name}")):
+        assert (answer.status_code, error_code(answer)) == (404, "unknown_channel")
+    other.refresh_from_db()
+    assert other.deleted_at is None
+
+
+def test_a_channel_may_be_a_members_own(api: Api) -> None:
+    kim = make_person("kim@example.com", team=api.team)
+    own = {**PAGERDUTY, "owner": "Kim@example.com"}
+    assert api.put("channels/kim", own).json()["owner"] == "kim@example.com"
+    assert Channel.objects.get().owner == kim
+    assert api.get("channels/kim").json()["owner"] == "kim@example.com"
+    assert "owner" not in api.put("channels/kim", {"kind": "pagerduty"}).json()
+    assert Channel.objects.get().owner is None
+
+
+@pytest.mark.parametrize("owner", ["otto@example.com", "nobody@example.com", 7, "a\x00b"])
+def test_an_owner_who_is_not_in_the_team_is_refused(api: Api, owner: Any) -> None:
+    make_person("otto@example.com", team=make_team())
+    answer = api.put("channels/x", {**PAGERDUTY, "owner": owner})
+    assert (answer.status_code, list(answer.json()["error"]["fields"])) == (400, ["owner"])
+    assert not Channel.objects.exists()

@@ -87,6 +87,7 @@ def test_axe_finds_nothing_on_the_pages_of_channels_and_nothing_scrolls_sideways
         "",
         "new/",
         "new/?kind=email",
+        "new/?kind=telegram",
         *(f"{channel.pk}/{part}" for part in ("", "secret/", "delete/")),
     ):
         visit.go(f"{LIST}{path}")
