@@ -1,57 +1,34 @@
 """What the rules watch and what they find: every condition of a feature, decided.
 
-A condition is a tier of a milestone's burn-rate rule, or a component under a feature's overrun rule. It is
-read and remembered here; the pure alerts.rules decides it.
+A condition is a tier of a milestone's burn-rate rule, a component under a feature's overrun rule, a threshold of an
+error budget, … (alerts.sights). It is read and remembered here; its judge and alerts.rules decide it.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from enum import StrEnum
-from typing import cast
-
-from django.conf import settings
+from datetime import datetime
 
 from budgets import burn_rates
-from budgets.burn_rates import BURN_RATE_WINDOWS
 from budgets.limits import BudgetInForce, budgets_in_force
-from budgets.models import Feature, Milestone
+from budgets.models import Component, Feature, Milestone
 from budgets.tiles import Counts
-from budgets.windows import LAST_FULL_MINUTE, window_counts
+from budgets.windows import window_counts
 
 from . import incidents
 from .models import AlertRule, Incident, RuleState, Severity
-from .rules import (
-    NOTHING,
-    ComponentOverrunRule,
-    Decision,
-    Observation,
-    Previous,
-    Reason,
-    Rule,
-    Status,
-    WindowCounts,
-    decide,
-    milestone_rules,
-)
+from .observations import Observations
+from .rules import Decision, Previous, Reason, Status, decide
+from .sights import SLOW_KINDS, Scene, Sight, Withdrawn, about, sights_of
 
 # The default rules watch it; other environments opt in by rules of their own.
 DEFAULT_ENVIRONMENT = "production"
 
-_NO_COUNTS: Mapping[str, WindowCounts] = dict.fromkeys(BURN_RATE_WINDOWS, NOTHING)
-
-
-class Withdrawn(StrEnum):
-    """Why a condition is no longer watched, whatever was measured."""
-
-    FEATURE_ARCHIVED = "feature_archived"
-    MILESTONE_RETIRED = "milestone_retired"
-    ALLOCATION_REMOVED = "allocation_removed"
-    RULE_DISABLED = "rule_disabled"
-    RULE_REMOVED = "rule_removed"
+_OF_WHATEVER_IS_MEASURED = frozenset(
+    {AlertRule.Kind.TIMEOUTS, AlertRule.Kind.NO_DATA, AlertRule.Kind.UNALLOCATED_COMPONENT}
+)
 
 
 @dataclass(slots=True)
@@ -70,8 +47,17 @@ class Condition:
 
     @property
     def name(self) -> str:
-        """As incidents tell it: "burn_rate 1h/5m", "component_overrun tools", "slow first token ticket"."""
+        """As incidents tell it: "burn_rate 1h/5m", "component_overrun tools", "slow first token p95"."""
         return f"{self.rule.kind if self.rule.is_default else self.rule.name} {self.key}"
+
+    @property
+    def milestone(self) -> str | None:
+        """The milestone that it is about; None where it is about a component."""
+        return about(self.rule, self.key)[0]
+
+    @property
+    def component(self) -> str | None:
+        return about(self.rule, self.key)[1]
 
     @property
     def status(self) -> Status:
@@ -156,17 +142,14 @@ class Watch:
             for condition in self.conditions
         )
 
-    def tiers(self, milestone: str) -> list[Condition]:
-        """Most urgent first."""
-        return [condition for condition in self.conditions if condition.rule.milestone == milestone]
+    def about(self, milestone: str | None = None, component: str | None = None) -> list[Condition]:
+        """The conditions of a milestone, or of a component by its name."""
+        return [one for one in self.conditions if (one.milestone, one.component) == (milestone, component)]
 
-    def overruns(self) -> dict[str, Condition]:
-        """By the component's name."""
-        return {
-            condition.key: condition
-            for condition in self.conditions
-            if condition.rule.kind == AlertRule.Kind.COMPONENT_OVERRUN
-        }
+    @property
+    def components(self) -> list[str]:
+        """Those that a condition is about."""
+        return list(dict.fromkeys(one.component for one in self.conditions if one.component is not None))
 
     def milestone_of(self, component: str) -> str | None:
         """The milestone under which a component is allocated now."""
@@ -176,14 +159,18 @@ class Watch:
     def milestones_of(self, component: str) -> list[str]:
         """The milestones whose latency budget holds its allocation, its own first.
 
-        The latency budget of an earlier milestone is the first block of a later one's.
+        The latency budget of an earlier milestone is the first block of a later one's. What has no allocation
+        may be in the way of any of them.
         """
-        own = self.milestone_of(component)
-        return Milestone.values[Milestone.values.index(own) :] if own else []
+        own = self.milestone_of(component) or Milestone.values[0]
+        return Milestone.values[Milestone.values.index(own) :]
 
 
-def look(feature_ids: Collection[int] | None, now: datetime) -> list[Watch]:
-    """Every condition of these features, decided; the number of statements does not grow with their number."""
+def look(feature_ids: Collection[int] | None, now: datetime, *, with_slow: bool = True) -> list[Watch]:
+    """Every condition of these features, decided; the number of statements does not grow with their number.
+
+    Without the slow kinds (sights.SLOW_KINDS), theirs stand as they were decided last.
+    """
     found = Feature.objects.all() if feature_ids is None else Feature.objects.filter(pk__in=feature_ids)
     features = {feature.pk: feature for feature in found.order_by("pk")}
     active_ids = [pk for pk, feature in features.items() if not feature.is_archived]
@@ -203,20 +190,69 @@ def look(feature_ids: Collection[int] | None, now: datetime) -> list[Watch]:
             watches[key] = Watch(features[feature_id], environment, budgets.get(feature_id, {}))
         return watches[key]
 
-    counts = {
-        environment: window_counts(
+    declared = _declared_components(rules)
+    for environment in sorted({rule.environment for rule in rules}):
+        counts = window_counts(
             active_ids if feature_ids is not None else None, environment=environment, now=now
         )
-        for environment in sorted({rule.environment for rule in rules})
-    }
-    for rule in rules:
-        watched = watch(rule.feature_id, rule.environment)
-        watched.conditions += _conditions(rule, watched, states[rule.pk], counts[rule.environment], now)
+        targets = _targets(counts, rules)
+        watched = [
+            _Watched(
+                rule,
+                *sights_of(
+                    rule,
+                    Scene(
+                        features[rule.feature_id],
+                        budgets.get(rule.feature_id, {}),
+                        targets.get(rule.feature_id, ()),
+                        declared.get(rule.feature_id, ()),
+                    ),
+                ),
+                states[rule.pk],
+                is_carried=rule.kind in SLOW_KINDS and not with_slow,
+            )
+            for rule in rules
+            if rule.environment == environment
+        ]
+        asked = [
+            (one.rule.feature_id, sight)
+            for one in watched
+            if not one.is_carried
+            for sight in one.sights.values()
+        ]
+        observations = Observations(asked, counts, environment=environment, now=now)
+        for one in watched:
+            watch(one.rule.feature_id, environment).conditions += one.conditions(counts, observations, now)
     # Also where the rule itself is gone and its states with it.
     unresolved = Incident.objects.unresolved().filter(feature__in=features)
     for feature_id, environment in unresolved.order_by().values_list("feature_id", "environment").distinct():
         watch(feature_id, environment).has_incident = True
     return list(watches.values())
+
+
+def _targets(
+    counts: Mapping[tuple[int, str], Mapping[str, Counts]], rules: Collection[AlertRule]
+) -> dict[int, list[str]]:
+    """What was ever measured of each feature that has a rule about whatever that is."""
+    wanted = {rule.feature_id for rule in rules if rule.kind in _OF_WHATEVER_IS_MEASURED}
+    if not wanted:
+        return {}
+    targets: dict[int, list[str]] = defaultdict(list)
+    for feature_id, target in counts:
+        if feature_id in wanted:
+            targets[feature_id].append(target)
+    return {feature_id: sorted(found) for feature_id, found in targets.items()}
+
+
+def _declared_components(rules: Collection[AlertRule]) -> dict[int, set[str]]:
+    """The declared components of the features of which all series are watched for silence."""
+    wanted = {rule.feature_id for rule in rules if rule.kind == AlertRule.Kind.NO_DATA}
+    declared: dict[int, set[str]] = defaultdict(set)
+    if wanted:
+        found = Component.objects.filter(feature__in=wanted, state=Component.State.DECLARED)
+        for feature_id, name in found.values_list("feature_id", "name"):
+            declared[feature_id].add(name)
+    return declared
 
 
 def _rules(
@@ -257,62 +293,57 @@ def _rules(
     return rules
 
 
-def _conditions(
-    rule: AlertRule,
-    watched: Watch,
-    states: Mapping[str, RuleState],
-    counts: Mapping[tuple[int, str], Mapping[str, Counts]],
-    now: datetime,
-) -> Iterator[Condition]:
-    """The conditions of one rule, decided: those that it has now, then those that it had."""
-    withdrawn, judges = _judges(rule, watched)
-    for key, (target, judge) in judges.items():
-        before = states.get(key)
-        observed = counts.get((rule.feature_id, target))
-        if observed is None and before is None:
-            continue  # nothing was ever measured
-        decision = decide(judge, _observation(observed), _previous(before, now), now)
-        yield Condition(rule, key, before, decision, None, now)
-    for key, before in states.items():
-        if key not in judges:
-            yield Condition(rule, key, before, None, withdrawn, now)
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """One rule: what it watches, why it watches nothing else, and the states before."""
+
+    rule: AlertRule
+    withdrawn: Withdrawn
+    sights: Mapping[str, Sight]
+    states: Mapping[str, RuleState]
+    is_carried: bool
+
+    def conditions(
+        self,
+        counts: Mapping[tuple[int, str], Mapping[str, Counts]],
+        observations: Observations,
+        now: datetime,
+    ) -> list[Condition]:
+        """The conditions of the rule, decided: those that it has now, then those that it had."""
+        found = []
+        for key, sight in self.sights.items():
+            before = self.states.get(key)
+            if self.is_carried:
+                if before is not None:
+                    found.append(Condition(self.rule, key, before, _carried(before), None, now))
+                continue
+            if before is None and (self.rule.feature_id, sight.target) not in counts:
+                continue  # nothing was ever measured
+            observation = observations.of(self.rule.feature_id, sight)
+            decision = decide(sight.judge, observation, _previous(before, now), now)
+            found.append(Condition(self.rule, key, before, decision, None, now))
+        found += [
+            Condition(self.rule, key, before, None, self.withdrawn, now)
+            for key, before in self.states.items()
+            if key not in self.sights
+        ]
+        return found
 
 
-def _judges(rule: AlertRule, watched: Watch) -> tuple[Withdrawn, dict[str, tuple[str, Rule]]]:
-    """Key of a condition -> target of its counts and what decides it; and why it has no others."""
-    if watched.feature.is_archived:
-        return Withdrawn.FEATURE_ARCHIVED, {}
-    if not rule.is_enabled:
-        return Withdrawn.RULE_DISABLED, {}
-    for_ = timedelta(seconds=rule.for_seconds)
-    keep_seconds = rule.keep_firing_seconds
-    keep_firing_for = timedelta(
-        seconds=settings.ALERT_KEEP_FIRING_SECONDS if keep_seconds is None else keep_seconds
+def _carried(before: RuleState) -> Decision | None:
+    """What was decided last, again; None while inactive, of which the state keeps no decision."""
+    if before.status == RuleState.Status.INACTIVE:
+        return None
+    previous = _previous(before, before.since)
+    return Decision(
+        status=previous.status,
+        since=previous.since,
+        reason=Reason(before.reason),
+        severity=previous.severity,
+        burn_rate=None,
+        evidence=before.evidence,
+        no_data_since=previous.no_data_since,
     )
-    if rule.kind == AlertRule.Kind.BURN_RATE:
-        budget = watched.budgets.get(rule.milestone or "")
-        if budget is None:
-            return Withdrawn.MILESTONE_RETIRED, {}
-        tiers = milestone_rules(
-            budget.objective, budget.window_days, for_=for_, keep_firing_for=keep_firing_for
-        )
-        return Withdrawn.RULE_REMOVED, {
-            key: (f"milestone:{rule.milestone}", judge) for key, judge in tiers.items()
-        }
-    return Withdrawn.ALLOCATION_REMOVED, {
-        component: (
-            f"component:{component}",
-            ComponentOverrunRule(objective=budget.objective, for_=for_, keep_firing_for=keep_firing_for),
-        )
-        for budget in watched.budgets.values()
-        for component in budget.allocations
-    }
-
-
-def _observation(counts: Mapping[str, Counts] | None) -> Observation:
-    # Counts has what rules read of WindowCounts; they are two classes so that rules stay free of a database.
-    windows = cast("Mapping[str, WindowCounts]", counts or {})
-    return Observation({**_NO_COUNTS, **windows}, windows.get(LAST_FULL_MINUTE, NOTHING))
 
 
 def _previous(before: RuleState | None, now: datetime) -> Previous:
@@ -323,6 +354,7 @@ def _previous(before: RuleState | None, now: datetime) -> Previous:
         before.since,
         burn_rates.Severity(before.severity) if before.severity else None,
         before.no_data_since,
+        before.evidence,
     )
 
 

@@ -8,21 +8,17 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from budgets.models import Component, Milestone
-from budgets.status import ComponentStatus, FeatureStatus, get_overview
+from budgets.status import FeatureStatus, get_overview
 
 from . import incidents
-from .conditions import Condition, Watch, Withdrawn
+from .conditions import Condition, Watch
+from .findings import finding_of
 from .history import replay
-from .models import Incident, Severity
-from .rules import OUTAGE, OVERRUN_WINDOW, Reason
-from .summaries import (
-    cause_among,
-    cause_of,
-    component_figures,
-    component_summary,
-    milestone_figures,
-    milestone_summary,
-)
+from .models import AlertRule, Incident, Severity
+from .rules import OUTAGE, Reason
+from .sights import Withdrawn
+
+Kind = AlertRule.Kind
 
 # What a person resolved stays resolved for so long, though its conditions still hold.
 HELD_FOR = timedelta(minutes=30)
@@ -48,11 +44,11 @@ def settle(watches: Collection[Watch], *, now: datetime) -> Settled:
     by_hand: dict[tuple[int, str], list[Incident]] = defaultdict(list)
     for incident in Incident.objects.resolved_by_hand_since(now - HELD_FOR).filter(feature__in=features):
         by_hand[incident.feature_id, incident.environment].append(incident)
-    statuses = _Statuses(watches, now)
+    statuses, components = _Statuses(watches, now), _Components(watches)
     done = Settled()
     for watch in watches:
         key = (watch.feature.pk, watch.environment)
-        _Settlement(watch, unresolved[key], by_hand[key], statuses, done, now).settle()
+        _Settlement(watch, unresolved[key], by_hand[key], statuses, components, done, now).settle()
     return done
 
 
@@ -78,6 +74,24 @@ class _Statuses:
         return self._read[key][watch.feature.pk]
 
 
+class _Components:
+    """The rows of the components about which a condition fires, read for all of them at the first question."""
+
+    def __init__(self, watches: Collection[Watch]) -> None:
+        self._watches = watches
+        self._read: dict[tuple[int, str], Component] | None = None
+
+    def __getitem__(self, key: tuple[int, str]) -> Component:
+        if self._read is None:
+            firing = [one for watch in self._watches for one in watch.conditions if one.is_firing]
+            found = Component.objects.filter(
+                feature__in={one.rule.feature_id for one in firing},
+                name__in={one.component for one in firing if one.component is not None},
+            )
+            self._read = {(one.feature_id, one.name): one for one in found}
+        return self._read[key]
+
+
 @dataclass(slots=True)
 class _Settlement:
     """The incidents of one feature in one environment, moved to where its conditions put them."""
@@ -86,62 +100,87 @@ class _Settlement:
     unresolved: list[Incident]
     by_hand: list[Incident]
     statuses: _Statuses
+    components: _Components
     done: Settled
     now: datetime
 
     def settle(self) -> None:
-        """Milestones first, the earlier before the later: one that pages takes the overruns of the components
+        """Milestones first, the earlier before the later: one that pages takes the conditions of the components
         in its latency budget, unless an earlier one pages as well."""
         for milestone in Milestone.values:
-            self._settle_milestone(milestone)
-        overruns = self.watch.overruns()
-        names = [one.component.name for one in self.unresolved if one.component]
-        for name in dict.fromkeys([*overruns, *names]):
-            self._settle_component(name, overruns.get(name))
+            self._settle_target(milestone=milestone)
+        named = [one.component.name for one in self.unresolved if one.component]
+        for name in dict.fromkeys([*self.watch.components, *named]):
+            self._settle_component(name)
 
-    # Milestones
+    def _settle_component(self, name: str) -> None:
+        conditions = self.watch.about(component=name)
+        page = self._page_over(name)
+        incident = self._incident(component=name)
+        is_withdrawn = {one.ended_by for one in conditions} & set(map(str, Withdrawn))
+        if page is None or (is_withdrawn and not any(one.is_active for one in conditions)):
+            self._settle_target(component=name)
+        elif incident is not None:
+            incidents.merge(incident=incident, into=page, now=self.now)
+            self.unresolved.remove(incident)
 
-    def _settle_milestone(self, milestone: str) -> None:
-        tiers = self.watch.tiers(milestone)
-        incident = self._incident(milestone=milestone)
-        worst = min(filter(lambda one: one.is_firing, tiers), key=_urgency, default=None)
+    def _settle_target(self, *, milestone: str | None = None, component: str | None = None) -> None:
+        conditions = self.watch.about(milestone, component)
+        incident = self._incident(milestone, component)
+        worst = min(filter(lambda one: one.is_firing, conditions), key=_urgency, default=None)
         if incident is None:
-            if worst is not None and not self._is_held(tiers, worst.severity, milestone=milestone):
-                self._open_milestone(milestone, worst)
-            return
-        if not any(one.is_active for one in tiers):
-            self._resolve(incident, tiers)
-            return
-        if worst is not None and worst.severity == Severity.PAGE and incident.severity != Severity.PAGE:
-            finding = self._burning(milestone, worst, incident.opened_at)
-            incidents.raise_severity(incident=incident, finding=finding, now=self.now)
-            self.done.raised.append(incident.pk)
-        self._feed(incident, milestone, worst)
+            if worst is not None and not self._is_held(worst, conditions):
+                self._open(worst)
+        elif not any(one.is_active for one in conditions):
+            self._resolve(incident, conditions)
+        else:
+            if worst is not None and worst.severity == Severity.PAGE and incident.severity != Severity.PAGE:
+                finding = self._finding(worst, since=incident.opened_at)
+                incidents.raise_severity(incident=incident, finding=finding, now=self.now)
+                self.done.raised.append(incident.pk)
+            self._feed(incident, worst)
 
-    def _open_milestone(self, milestone: str, worst: Condition) -> None:
+    def _open(self, worst: Condition) -> None:
+        name = worst.component
         incident = incidents.open_incident(
-            target=incidents.Target(self.watch.feature, self.watch.environment, milestone=milestone),
-            finding=self._burning(milestone, worst, self.now),
-            evidence=self._evidence(milestone, worst.severity),
+            target=incidents.Target(
+                self.watch.feature,
+                self.watch.environment,
+                milestone=worst.milestone,
+                component=self.components[self.watch.feature.pk, name] if name is not None else None,
+            ),
+            finding=self._finding(worst, since=self.now),
+            evidence=self._evidence(worst.milestone, name, worst.severity),
             now=self.now,
         )
         if incident is not None:
             self.unresolved.append(incident)
             self.done.opened.append(incident.pk)
 
-    def _feed(self, incident: Incident, milestone: str, worst: Condition | None) -> None:
-        """Notes the conditions that joined the incident or left it; a component that joins may be the cause."""
+    def _finding(self, worst: Condition, *, since: datetime) -> incidents.Finding:
+        return finding_of(worst, self.watch, self.statuses, since=since)
+
+    def _feed(self, incident: Incident, worst: Condition | None) -> None:
+        """Notes the conditions that joined the incident or left it.
+
+        A component that joins may be the cause, and an error budget that fell below another threshold is what is
+        to be told now.
+        """
         recorded = replay(incident.events.all()).evidence
-        current = self._evidence(milestone, incident.severity)
+        component = incident.component.name if incident.component else None
+        current = self._evidence(incident.milestone, component, incident.severity)
         joined, left = current - recorded, recorded - current
         if not joined and not left:
             return
         incidents.change_evidence(incident=incident, joined=joined, left=left, now=self.now)
-        has_new_component = any(one.name in joined for one in self.watch.overruns().values())
-        if worst is not None and has_new_component:
-            finding = self._burning(milestone, worst, incident.opened_at)
+        has_new_component = incident.component is None and any(
+            one.name in joined for one in self.watch.conditions if one.component is not None
+        )
+        is_news = worst is not None and worst.name in joined and worst.rule.kind == Kind.ERROR_BUDGET
+        if worst is not None and (has_new_component or is_news):
+            finding = self._finding(worst, since=incident.opened_at)
             known = incident.cause["component"] if incident.cause else None
-            if finding.cause is not None and finding.cause["component"] != known:
+            if is_news or (finding.cause is not None and finding.cause["component"] != known):
                 incidents.change_cause(
                     incident=incident,
                     cause=finding.cause,
@@ -150,149 +189,85 @@ class _Settlement:
                     now=self.now,
                 )
 
-    def _evidence(self, milestone: str, severity: str) -> set[str]:
-        """The names of the conditions that hold: the milestone's, and under a page those of the components
-        that it takes."""
-        held = [one for one in self.watch.tiers(milestone) if one.is_active]
-        if severity == Severity.PAGE:
+    def _evidence(self, milestone: str | None, component: str | None, severity: str) -> set[str]:
+        """The names of the conditions that hold: the target's, and under a milestone's page those of the
+        components that it takes."""
+        held = [one for one in self.watch.about(milestone, component) if one.is_active]
+        if milestone is not None and severity == Severity.PAGE:
             held += [
                 one
-                for name, one in self.watch.overruns().items()
-                if one.is_active and self._takes(milestone, name)
+                for one in self.watch.conditions
+                if one.component is not None and one.is_active and self._takes(milestone, one.component)
             ]
         return {one.name for one in held}
 
     def _takes(self, milestone: str, component: str) -> bool:
-        """Whether a page for the milestone takes the component's overrun: of several, the earliest does."""
+        """Whether a page for the milestone takes the component's conditions: of several, the earliest does."""
         milestones = self.watch.milestones_of(component)
         if milestone not in milestones:
             return False
         return not any(self._page(one) for one in milestones[: milestones.index(milestone)])
 
+    def _page_over(self, component: str) -> Incident | None:
+        """The page that takes the component's conditions."""
+        return next(filter(None, map(self._page, self.watch.milestones_of(component))), None)
+
     def _page(self, milestone: str) -> Incident | None:
-        incident = self._incident(milestone=milestone)
+        incident = self._incident(milestone)
         return incident if incident is not None and incident.severity == Severity.PAGE else None
 
-    def _burning(self, milestone: str, tier: Condition, since: datetime) -> incidents.Finding:
-        assert tier.decision is not None
-        statuses = self.statuses.of(self.watch, tier.decision.evidence["long"]["window"])
-        status = statuses[milestone]
-        # The latency budgets of the milestones before it are part of its own.
-        blocks = Milestone.values[: Milestone.values.index(milestone) + 1]
-        cause = cause_among(
-            [component for one in blocks if one in statuses for component in statuses[one].components]
-        )
-        figures = milestone_figures(status, tier.decision)
-        return incidents.Finding(
-            severity=tier.severity,
-            rule=tier.name,
-            reason=str(tier.decision.reason),
-            summary=milestone_summary(
-                feature_name=self.watch.feature.name,
-                milestone=milestone,
-                figures=figures,
-                cause=cause,
-                since=since,
-            ),
-            cause=cause,
-            burn_rate=tier.decision.burn_rate,
-            figures=figures.document(),
-        )
-
-    # Components
-
-    def _settle_component(self, name: str, overrun: Condition | None) -> None:
-        incident = self._incident(component=name)
-        milestones = self.watch.milestones_of(name)
-        page = next(filter(None, map(self._page, milestones)), None)
-        if page is not None:
-            if incident is not None:
-                incidents.merge(incident=incident, into=page, now=self.now)
-                self.unresolved.remove(incident)
-        elif incident is None:
-            if overrun is not None and overrun.is_firing and milestones:
-                is_held = self._is_held([overrun], Severity.TICKET, component=name) or any(
-                    self._is_held(self.watch.tiers(one), Severity.PAGE, milestone=one) for one in milestones
-                )
-                if not is_held:
-                    self._open_component(name, milestones[0], overrun)
-        elif overrun is None or not overrun.is_active:
-            self._resolve(incident, [overrun] if overrun else [])
-
-    def _open_component(self, name: str, milestone: str, overrun: Condition) -> None:
-        assert overrun.decision is not None
-        feature = self.watch.feature
-        status = self.statuses.of(self.watch, OVERRUN_WINDOW)[milestone]
-        observed = _find(status.components, name)
-        figures = component_figures(observed, overrun.decision)
-        incident = incidents.open_incident(
-            target=incidents.Target(
-                feature, self.watch.environment, component=Component.objects.get(feature=feature, name=name)
-            ),
-            finding=incidents.Finding(
-                severity=overrun.severity,
-                rule=overrun.name,
-                reason=str(overrun.decision.reason),
-                summary=component_summary(
-                    feature_name=feature.name, component=name, figures=figures, since=self.now
-                ),
-                cause=cause_of(observed),
-                burn_rate=None,
-                figures=figures.document(),
-            ),
-            evidence=[overrun.name],
-            now=self.now,
-        )
-        if incident is not None:
-            self.unresolved.append(incident)
-            self.done.opened.append(incident.pk)
-
-    # Both
-
-    def _incident(self, *, milestone: str | None = None, component: str | None = None) -> Incident | None:
+    def _incident(self, milestone: str | None = None, component: str | None = None) -> Incident | None:
         found = (one for one in self.unresolved if _is_about(one, milestone, component))
         return next(found, None)
 
-    def _is_held(
-        self,
-        conditions: Iterable[Condition],
-        severity: str,
-        *,
-        milestone: str | None = None,
-        component: str | None = None,
-    ) -> bool:
-        """Whether a person resolved this lately and one of its conditions has not been inactive since.
+    def _is_held(self, worst: Condition, conditions: Iterable[Condition]) -> bool:
+        """Whether a person resolved this lately, or a page that took it, and one of its conditions has not been
+        inactive since.
 
         Something worse than what they resolved is news all the same.
         """
-        since = [one.active_since for one in conditions if one.active_since is not None]
+        held = [(worst.milestone, worst.component, worst.severity, conditions)]
+        if worst.component is not None:
+            held += [
+                (one, None, Severity.PAGE, self.watch.about(one))
+                for one in self.watch.milestones_of(worst.component)
+            ]
         return any(
-            at <= incident.resolved_at
+            one.active_since <= incident.resolved_at
+            for milestone, component, severity, its_conditions in held
             for incident in self.by_hand
             if _is_about(incident, milestone, component)
             and incident.resolved_at is not None
             and (severity != Severity.PAGE or incident.severity == Severity.PAGE)
-            for at in since
+            for one in its_conditions
+            if one.active_since is not None
         )
 
     def _resolve(self, incident: Incident, conditions: Collection[Condition]) -> None:
         """Ends an incident of which nothing holds any more, for what ended last.
 
-        That a rule was withdrawn, or that there is silence, outweighs a recovery at the same moment.
+        That a rule was withdrawn, or that there is silence, outweighs a recovery at the same moment. What held
+        last and has no condition any more lost its rule.
         """
         reasons = {one.ended_by for one in conditions if one.ended_by}
-        if not conditions:
-            reason = str(Withdrawn.RULE_REMOVED)
-        else:
-            reason = min(reasons, key=_weight, default=incidents.RECOVERED)
+        if not reasons and not {one.name for one in conditions} & replay(incident.events.all()).evidence:
+            reasons = {str(Withdrawn.RULE_REMOVED)}
+        reason = min(reasons, key=_weight, default=incidents.RECOVERED)
         incidents.resolve_by_rules(incident=incident, reason=reason, now=self.now)
         self.unresolved.remove(incident)
         self.done.resolved.append(incident.pk)
 
 
-def _urgency(condition: Condition) -> tuple[bool, bool]:
-    """Sorts pages first, an outage before the tiers; tiers stand in their own order."""
-    return condition.severity != Severity.PAGE, condition.key != OUTAGE
+_KINDS = list(Kind.values)
+
+
+def _urgency(condition: Condition) -> tuple[bool, int, bool]:
+    """Sorts pages first, then by kind, an outage before the tiers; conditions of a rule stand in their own order."""
+    return (
+        condition.severity != Severity.PAGE,
+        _KINDS.index(condition.rule.kind),
+        condition.key != OUTAGE,
+    )
 
 
 def _weight(reason: str) -> int:
@@ -302,7 +277,3 @@ def _weight(reason: str) -> int:
 def _is_about(incident: Incident, milestone: str | None, component: str | None) -> bool:
     name = incident.component.name if incident.component else None
     return (incident.milestone, name) == (milestone, component)
-
-
-def _find(components: Iterable[ComponentStatus], name: str) -> ComponentStatus:
-    return next(one for one in components if one.component == name)

@@ -19,6 +19,7 @@ _ENDINGS = {
     "recovered": "Recovered",
     "no_data_timeout": "Silent, not recovered: no more data came",
     "milestone_retired": "Ended, because the milestone was retired",
+    "component_allocated": "Ended, because the component was given an allocation",
     "allocation_removed": "Ended, because the component has no allocation any more",
     "feature_archived": "Ended, because the feature was archived",
     "rule_disabled": "Ended, because its rule was switched off",
@@ -63,32 +64,44 @@ def component_figures(component: ComponentStatus, decision: Decision) -> Figures
 
 
 def milestone_summary(
-    *, feature_name: str, milestone: str, figures: Figures, cause: dict[str, Any] | None, since: datetime
+    *,
+    feature_name: str,
+    milestone: str,
+    figures: Figures,
+    cause: dict[str, Any] | None,
+    since: datetime | None,
 ) -> str:
-    """Of a burning milestone.
+    """Of a milestone that burns, or of which another rule found what `figures.clause` says.
 
     "Support chat, first token: p99 4.2 s of 3 s, burning 15.2× over 1 h since 02:51 UTC. 11 % of the error
     budget left, gone in 5 h. tools: p99 2.1 s of 800 ms allocated."
     """
     counted = count_of(figures, "bad")
-    found = filter(None, [counted and f"outage, {counted}", p99_of_limit(figures), burning(figures)])
+    found = filter(
+        None, [figures.clause, counted and f"outage, {counted}", p99_of_limit(figures), burning(figures)]
+    )
     target = Milestone(milestone).label.lower()
     sentences = [
-        f"{feature_name}, {target}: {', '.join(found)} since {clock(since)}.",
+        f"{feature_name}, {target}: {', '.join(found)}{_since(since)}.",
         outlook(figures),
         f"{cause['component']}: {allocated(cause)}." if cause else "",
     ]
     return " ".join(filter(None, sentences))
 
 
-def component_summary(*, feature_name: str, component: str, figures: Figures, since: datetime) -> str:
+def component_summary(*, feature_name: str, component: str, figures: Figures, since: datetime | None) -> str:
     """Of a component over its allocation.
 
     "Support chat, tools: p99 2.1 s of 800 ms allocated, 41 of 63 over in 5 min since 02:51 UTC."
     """
     p99 = p99_of_limit(figures)
-    found = filter(None, [p99 and f"{p99} allocated", count_of(figures, "over")])
-    return f"{feature_name}, {component}: {', '.join(found)} since {clock(since)}."
+    found = filter(None, [figures.clause, p99 and f"{p99} allocated", count_of(figures, "over")])
+    return f"{feature_name}, {component}: {', '.join(found)}{_since(since)}."
+
+
+def _since(at: datetime | None) -> str:
+    """Nothing where the clause says it itself."""
+    return "" if at is None else f" since {clock(at)}"
 
 
 def cause_among(components: list[ComponentStatus]) -> dict[str, Any] | None:

@@ -26,7 +26,9 @@ def evaluate(feature_ids: list[int] | None = None) -> None:
     """Evaluates the features that a roll-up touched; without any, all of them."""
     now = timezone.now()
     if feature_ids is not None:
-        done: evaluation.Evaluated | None = evaluation.evaluate(feature_ids=feature_ids, now=now)
+        done: evaluation.Evaluated | None = evaluation.evaluate(
+            feature_ids=feature_ids, now=now, with_slow=False
+        )
     else:
         done = evaluation.sweep(now=now)
         if done is not None:

@@ -15,6 +15,8 @@ from typing import Any, Final, Literal
 from budgets import formats
 from budgets.histogram import AtLeast
 
+from .clauses import plain, window_words
+
 Step = Literal["opened", "acknowledged", "resolved"]
 
 MAX_SUBJECT_CHARACTERS: Final = 250
@@ -30,7 +32,8 @@ class Figures:
 
     `limit_ms` is the latency budget of a milestone or the allocation of a component. `is_p99_at_least`: the
     p99 falls among timeouts, which took at least so long. `exhausted_in_s`: how long the error budget lasts
-    at this burn rate. What is not known is None.
+    at this burn rate. `clause` is what a rule found that looks at other numbers than these. What is not known is
+    None, and a clause empty.
     """
 
     p99_ms: float | None = None
@@ -42,6 +45,7 @@ class Figures:
     judged: int | None = None
     remaining_ratio: float | None = None
     exhausted_in_s: float | None = None
+    clause: str = ""
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> Figures:
@@ -112,7 +116,7 @@ def letter(incident: Mapping[str, Any], story: Story) -> Letter:
         title = f"{mark} {story.step.capitalize() if story.reason != SILENT else 'Silent'}: {subject}"
         lasted = ""
         if story.lasted_s is not None:
-            duration = _plain(formats.lasting(story.lasted_s))
+            duration = plain(formats.lasting(story.lasted_s))
             lasted = f" and lasted {duration}" if story.step == "resolved" else f", {duration} before"
         sentences = [
             f"Note: {_name(story.note)}" if story.note else "",
@@ -142,23 +146,21 @@ def p99_of_limit(figures: Figures) -> str:
     if figures.p99_ms is None or figures.limit_ms is None:
         return ""
     p99 = AtLeast(figures.p99_ms) if figures.is_p99_at_least else figures.p99_ms
-    return _plain(f"p99 {formats.duration(p99, near=figures.limit_ms)} of {formats.limit(figures.limit_ms)}")
+    return plain(f"p99 {formats.duration(p99, near=figures.limit_ms)} of {formats.limit(figures.limit_ms)}")
 
 
 def count_of(figures: Figures, word: str) -> str:
     """ "41 of 63 over in 5 min"; nothing where it was not counted."""
     if figures.bad is None or figures.judged is None:
         return ""
-    return (
-        f"{formats.count(figures.bad)} of {formats.count(figures.judged)} {word} in {_window(figures.window)}"
-    )
+    return f"{formats.count(figures.bad)} of {formats.count(figures.judged)} {word} in {window_words(figures.window)}"
 
 
 def burning(figures: Figures) -> str:
     """ "burning 15.2× over 1 h"; nothing for a rule that looks at no burn rate."""
     if figures.burn_rate is None or not figures.window:
         return ""
-    return f"burning {formats.burn_rate(figures.burn_rate)} over {_window(figures.window)}"
+    return f"burning {formats.burn_rate(figures.burn_rate)} over {window_words(figures.window)}"
 
 
 def how_bad(figures: Figures) -> str:
@@ -173,15 +175,15 @@ def outlook(figures: Figures) -> str:
     if left is None:
         return ""
     if left <= 0:
-        return _plain(f"The error budget is exhausted, {formats.percent(-left)} over.")
+        return plain(f"The error budget is exhausted, {formats.percent(-left)} over.")
     gone = "" if figures.exhausted_in_s is None else f", gone in {_roughly(figures.exhausted_in_s)}"
-    return _plain(f"{formats.percent(left)} of the error budget left{gone}.")
+    return plain(f"{formats.percent(left)} of the error budget left{gone}.")
 
 
 def allocated(cause: Mapping[str, Any]) -> str:
     """ "p99 2.10 s of 800 ms allocated", of a component that takes longer than that."""
     observed = formats.duration(cause["observed_ms"], near=cause["allocated_ms"])
-    return _plain(f"p99 {observed} of {formats.limit(cause['allocated_ms'])} allocated")
+    return plain(f"p99 {observed} of {formats.limit(cause['allocated_ms'])} allocated")
 
 
 def clock(at: datetime) -> str:
@@ -201,6 +203,8 @@ def _about(incident: Mapping[str, Any], story: Story) -> str:
 
 
 def _measured(figures: Figures, *, is_component: bool) -> str:
+    if figures.clause:
+        return figures.clause
     p99 = p99_of_limit(figures)
     counted = count_of(figures, "over" if is_component else "bad")
     if is_component:
@@ -214,7 +218,7 @@ def _cause(incident: Mapping[str, Any]) -> str:
     if not cause or incident["component"]:
         return ""
     excess_ms = float(cause["observed_ms"]) - float(cause["allocated_ms"])
-    return _plain(
+    return plain(
         f"Cause: {_name(cause['component'])}, {allocated(cause)}, {formats.duration(excess_ms)} over."
     )
 
@@ -226,12 +230,6 @@ def _roughly(seconds: float) -> str:
     return f"{max(1, round(seconds / 60))} min"
 
 
-def _window(name: str) -> str:
-    """ "1h" as it reads in a sentence: "1 h"."""
-    amount, unit = int(name[:-1]), name[-1]
-    return f"{amount} {({'m': 'min', 'h': 'h', 'd': 'days'})[unit]}" if unit != "d" or amount > 1 else "1 day"
-
-
 def _instant(text: str) -> str:
     return formats.instant(datetime.fromisoformat(text).astimezone(UTC))
 
@@ -239,11 +237,6 @@ def _instant(text: str) -> str:
 def _name(text: str) -> str:
     """One line, in which nothing turns what stands around it."""
     return " ".join(formats.name(text).split())
-
-
-def _plain(text: str) -> str:
-    """Channels carry plain text, in which a no-break space only gets in the way of a search."""
-    return text.replace(formats.NBSP, " ")
 
 
 def _cut(text: str) -> str:

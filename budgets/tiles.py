@@ -204,6 +204,47 @@ def read_buckets(
     return {datetime.fromtimestamp(bucket, tz=UTC): _added_up(rows, True) for bucket, rows in found.items()}
 
 
+def read_group_buckets(
+    group_of_series: dict[int, int], start: datetime, end: datetime, step: timedelta
+) -> dict[tuple[int, datetime], Totals]:
+    """(group, start of the step) → its totals, with histograms; see `read_buckets`."""
+    if not group_of_series:
+        return {}
+    level = {timedelta(minutes=1): "minute", HOUR: "hour", DAY: "day"}[step]
+    found = _read(
+        group_of_series,
+        [(0, level, start, end, True)],
+        f"extract(epoch FROM date_trunc('{level}', r.start))::bigint",
+    )
+    by_group: dict[tuple[int, datetime], list[Any]] = {}
+    for bucket, rows in found.items():
+        for row in rows:
+            by_group.setdefault((row[1], datetime.fromtimestamp(bucket, tz=UTC)), []).append(row)
+    return {key: _added_up(rows, True) for key, rows in by_group.items()}
+
+
+def read_group_hours(
+    group_of_series: dict[int, int], start: datetime, end: datetime
+) -> list[tuple[int, int, int, int]]:
+    """(group, hour in seconds since 1970, judged, good) of each hour in [start, end) that has any.
+
+    Bounds are whole hours.
+    """
+    query = """
+        SELECT grp, extract(epoch FROM date_trunc('hour', r.start))::bigint, sum(judged)::bigint, sum(good)::bigint
+        FROM r JOIN unnest(%(series)s::int[], %(groups)s::int[]) AS k (series_id, grp) USING (series_id)
+        GROUP BY 1, 2
+    """
+    rows = _select(
+        list(group_of_series),
+        [(0, "hour", start, end, False)],
+        ("series_id", "start", "judged", "good"),
+        query,
+        {"groups": list(group_of_series.values())},
+    )
+    return [(group, hour, judged, good) for group, hour, judged, good in rows]
+
+
 # piece, level, start, end, whether its histograms are wanted
 _Segment = tuple[int, str, datetime, datetime, bool]
 
