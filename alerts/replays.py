@@ -39,6 +39,7 @@ from .rules import (
     WindowCounts,
     decide,
 )
+from .series_rules import TIMEOUTS_WINDOW, TimeoutsRule
 
 MOMENTS_PER_MINUTE: Final = 2
 
@@ -165,6 +166,11 @@ class Transition:
         return self.decision.status
 
 
+def is_replayable(rule: Rule) -> bool:
+    """Whether a rule decides by counters over windows, which is what can be replayed."""
+    return type(rule) in _OUTLOOKS
+
+
 def replay(
     rule: Rule, minutes: Minutes, *, since: datetime | None = None, is_every_moment_asked: bool = False
 ) -> Iterator[Transition]:
@@ -173,7 +179,9 @@ def replay(
     Asked from `since` on, by default from the first minute; minutes before it only fill windows.
     """
     moment = 0 if since is None else max(0, minutes.moment(since))
-    outlook = None if is_every_moment_asked else _outlook(rule, minutes)
+    if not is_replayable(rule):
+        raise ValueError(f"{type(rule).__name__} does not decide by counters over windows")
+    outlook = None if is_every_moment_asked else _OUTLOOKS[type(rule)](rule, minutes)
     previous = Previous(Status.INACTIVE, minutes.instant(moment))
     while True:
         if outlook is not None:
@@ -218,12 +226,6 @@ class _Outlook:
         return int(moments[place]) if place < len(moments) else self._moments
 
 
-def _outlook(rule: Rule, minutes: Minutes) -> _Outlook | None:
-    """None for rules of which every moment has to be asked."""
-    look = _OUTLOOKS.get(type(rule))
-    return look(rule, minutes) if look else None
-
-
 def _burn_rate_outlook(rule: BurnRateRule, minutes: Minutes) -> _Outlook:
     tier = rule.tier
     allowed_ratio = tier.factor * error_budget_ratio(rule.objective)
@@ -234,7 +236,7 @@ def _burn_rate_outlook(rule: BurnRateRule, minutes: Minutes) -> _Outlook:
         may_hold &= bad > allowed * (1 - _CLOSE)
         if name in (tier.long, tier.short):  # without the last hour it is merely stale
             surely_holds &= bad > allowed * (1 + _CLOSE)
-    return _Outlook(may_hold=may_hold, surely_holds=surely_holds, severity=tier.severity)
+    return _Outlook(may_hold=may_hold, surely_holds=surely_holds, severity=rule.severity or tier.severity)
 
 
 def _outage_outlook(rule: OutageRule, minutes: Minutes) -> _Outlook:
@@ -245,7 +247,7 @@ def _outage_outlook(rule: OutageRule, minutes: Minutes) -> _Outlook:
         & (2 * (last_judged - last_good) > last_judged)
         & (judged - good >= OUTAGE_MIN_BAD)
     )
-    return _Outlook(may_hold=holds, surely_holds=holds, severity=Severity.PAGE)
+    return _Outlook(may_hold=holds, surely_holds=holds, severity=rule.severity or Severity.PAGE)
 
 
 def _component_overrun_outlook(rule: ComponentOverrunRule, minutes: Minutes) -> _Outlook:
@@ -261,14 +263,20 @@ def _component_overrun_outlook(rule: ComponentOverrunRule, minutes: Minutes) -> 
     chance = bdtrc(over[at] - 1, judged[at], allowed_ratio)
     may_hold[at] &= chance < OVERRUN_MAX_CHANCE * (1 + _CLOSE)
     surely_holds[at] &= chance < OVERRUN_MAX_CHANCE * (1 - _CLOSE)
-    return _Outlook(may_hold=may_hold, surely_holds=surely_holds, severity=Severity.TICKET)
+    return _Outlook(may_hold=may_hold, surely_holds=surely_holds, severity=rule.severity or Severity.TICKET)
 
 
-# Another kind of rule is right without a line here, and slow.
+def _timeouts_outlook(rule: TimeoutsRule, minutes: Minutes) -> _Outlook:
+    total, timeouts = minutes.window(TIMEOUTS_WINDOW, "total"), minutes.window(TIMEOUTS_WINDOW, "timeouts")
+    holds = (timeouts > rule.share_ratio * total) & (timeouts >= rule.min_timeouts)
+    return _Outlook(may_hold=holds, surely_holds=holds, severity=rule.severity or Severity.TICKET)
+
+
 _OUTLOOKS: Final[Mapping[type[Rule], Callable[[Any, Minutes], _Outlook]]] = {
     BurnRateRule: _burn_rate_outlook,
     OutageRule: _outage_outlook,
     ComponentOverrunRule: _component_overrun_outlook,
+    TimeoutsRule: _timeouts_outlook,
 }
 
 

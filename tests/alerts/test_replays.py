@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alerts.latency_rules import ThresholdRule
 from alerts.replays import (
     Episode,
     Minutes,
     Standing,
     episodes,
+    is_replayable,
     replay,
     replay_together,
     severity_at,
@@ -30,6 +32,7 @@ from alerts.rules import (
     WindowCounts,
     milestone_rules,
 )
+from alerts.series_rules import TimeoutsRule
 from budgets.burn_rates import BURN_RATE_WINDOWS, Severity, last_full_minute, window_bounds
 
 START = datetime(2026, 11, 21, 20, 0, tzinfo=UTC)
@@ -132,9 +135,11 @@ HOLDS = st.sampled_from([timedelta(0), MINUTE, 5 * MINUTE])
 def rules_of_some_kind(draw) -> Rule:
     objective, for_, keep = draw(OBJECTIVES), draw(HOLDS), draw(HOLDS)
     window_days = draw(st.sampled_from([7, 28, 30]))
-    several = milestone_rules(objective, window_days, for_=for_, keep_firing_for=keep)
-    overrun = ComponentOverrunRule(objective=objective, for_=for_, keep_firing_for=keep)
-    return draw(st.sampled_from([*several.values(), overrun]))
+    timing = {"for_": for_, "keep_firing_for": keep, "severity": draw(st.sampled_from([None, PAGE, TICKET]))}
+    several = milestone_rules(objective, window_days, **timing)
+    overrun = ComponentOverrunRule(objective=objective, **timing)
+    timeouts = TimeoutsRule(share_ratio=draw(st.sampled_from([0.01, 0.2])), **timing)
+    return draw(st.sampled_from([*several.values(), overrun, timeouts]))
 
 
 @st.composite
@@ -183,6 +188,13 @@ def test_a_month_of_a_milestone_takes_a_fraction_of_a_second():
     began = time.perf_counter()
     assert replay_together(milestone_rules(0.99, 30), minutes) == []
     assert time.perf_counter() - began < 0.5
+
+
+def test_a_rule_that_does_not_decide_by_counters_is_not_replayed():
+    rule = ThresholdRule(percentile="p95", threshold_ms=300, window="5m")
+    assert not is_replayable(rule)
+    with pytest.raises(ValueError, match="ThresholdRule does not decide by counters"):
+        list(replay(rule, by_minute((1, 1, 0))))
 
 
 # -- several rules -------------------------------------------------------------------------------------

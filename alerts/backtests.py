@@ -1,0 +1,185 @@
+"""When rules would have fired in the last weeks, by the counters that are kept: shown before a rule is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from budgets.burn_rates import Severity
+from budgets.minute_counts import minute_counts
+from budgets.models import Feature
+
+from .explanations import Explanation, explain, longest_window
+from .replays import Episode, Minutes, Transition, episodes, is_replayable, replay, together
+from .rules import Rule, Status
+
+DAYS = 28
+TRAFFIC_DAYS = 7
+"""What the feature's traffic is taken from."""
+
+_HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """One time at which a rule would have fired; `end` is None where it still would."""
+
+    start: datetime
+    end: datetime | None
+    severity: Severity
+    """The highest that it had."""
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """What rules would have made of what was measured in [start, end)."""
+
+    start: datetime
+    end: datetime
+    firings: tuple[Firing, ...]
+    """By their starts."""
+    incidents: tuple[Episode, ...]
+    """What would have been told: firings of all rules together, reopened ones once."""
+    measured_from: datetime | None
+    """Since when anything was measured, as far back as was looked; None: nothing was."""
+    exact_from: datetime
+    """Before it only hours are kept."""
+    requests_per_hour: float
+    """The mean of the last days."""
+    left_out: tuple[str, ...]
+    """Keys of rules that cannot be replayed."""
+    notes: tuple[str, ...]
+    """How far this can be relied upon, for a person."""
+
+    @property
+    def pages(self) -> int:
+        return sum(one.paged_at is not None for one in self.incidents)
+
+    @property
+    def tickets(self) -> int:
+        return len(self.incidents) - self.pages
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """All that a rule says of itself before it is saved."""
+
+    explanation: Explanation
+    backtest: Backtest
+
+
+def study(
+    *,
+    feature: Feature,
+    milestone: str | None = None,
+    component: str | None = None,
+    environment: str,
+    rules: Mapping[str, Rule],
+    now: datetime,
+    days: int = DAYS,
+) -> Study:
+    """Explains the rules at the traffic that there is, and replays them over the last days."""
+    found = backtest(
+        feature=feature,
+        milestone=milestone,
+        component=component,
+        environment=environment,
+        rules=rules,
+        now=now,
+        days=days,
+    )
+    return Study(explain(rules, requests_per_hour=found.requests_per_hour), found)
+
+
+def backtest(
+    *,
+    feature: Feature,
+    milestone: str | None = None,
+    component: str | None = None,
+    environment: str,
+    rules: Mapping[str, Rule],
+    now: datetime,
+    days: int = DAYS,
+) -> Backtest:
+    """When these rules of a milestone or a component, by their keys, would have fired.
+
+    What was judged stays as it was judged: by the limits that were in force then, at the objective that the
+    rules have. Two statements, whatever the rules.
+    """
+    if (milestone is None) == (component is None):
+        raise ValueError("a backtest is of a milestone or of a component")
+    start = now - timedelta(days=days)
+    replayable = {key: rule for key, rule in rules.items() if is_replayable(rule)}
+    counts = minute_counts(
+        feature=feature,
+        environment=environment,
+        target=f"milestone:{milestone}" if component is None else f"component:{component}",
+        start=start - longest_window(replayable),
+        end=now,
+        now=now,
+    )
+    minutes = Minutes(counts.start, **counts.counters)
+    transitions = {key: list(replay(rule, minutes, since=start)) for key, rule in replayable.items()}
+    firings = [firing for key, several in transitions.items() for firing in _firings(key, several)]
+    return Backtest(
+        start=start,
+        end=now,
+        firings=tuple(sorted(firings, key=lambda one: one.start)),
+        incidents=tuple(episodes(together(transitions))),
+        measured_from=counts.measured_from,
+        exact_from=counts.exact_from,
+        requests_per_hour=_requests_per_hour(minutes, counts.measured_from, now),
+        left_out=tuple(key for key in rules if key not in replayable),
+        notes=tuple(_notes(start, now, counts.measured_from, counts.exact_from, has_rules=bool(replayable))),
+    )
+
+
+def _firings(key: str, transitions: Iterable[Transition]) -> list[Firing]:
+    found: list[Firing] = []
+    for one in transitions:
+        severity = one.decision.severity
+        if not one.decision.is_active:
+            if one.before in (Status.FIRING, Status.RECOVERING):
+                last = found[-1]
+                found[-1] = Firing(last.start, one.at, last.severity, key, last.reason)
+        elif one.before in (Status.INACTIVE, Status.PENDING):
+            found.append(Firing(one.at, None, severity or Severity.TICKET, key, str(one.decision.reason)))
+        elif severity == Severity.PAGE and found[-1].severity != Severity.PAGE:
+            last = found[-1]
+            found[-1] = Firing(last.start, None, severity, key, str(one.decision.reason))
+    return found
+
+
+def _requests_per_hour(minutes: Minutes, measured_from: datetime | None, now: datetime) -> float:
+    """The mean of the last days, or since anything was measured where that is less."""
+    if measured_from is None:
+        return 0.0
+    since = max(now - timedelta(days=TRAFFIC_DAYS), min(measured_from, now - _HOUR), minutes.start)
+    first = (since - minutes.start) // timedelta(minutes=1)
+    return float(minutes.total[first:].sum()) / ((now - since) / _HOUR)
+
+
+def _notes(
+    start: datetime, now: datetime, measured_from: datetime | None, exact_from: datetime, *, has_rules: bool
+) -> Iterable[str]:
+    if not has_rules:
+        yield "Rules of this kind are not replayed: they look at more than counters."
+        return
+    if measured_from is None:
+        yield f"Nothing was measured between {_day(start)} and {_day(now)}."
+        return
+    if measured_from > start:
+        yield f"Nothing was measured before {_day(measured_from)}."
+    if exact_from > max(start, measured_from):
+        yield (
+            f"Before {_day(exact_from)} only hours are kept: what windows shorter than an hour held is estimated there, "
+            "as if each hour had been even."
+        )
+    yield "What was judged stays as it was judged, by the latency budget that was in force then."
+
+
+def _day(at: datetime) -> str:
+    return f"{at.day} {at:%B %Y, %H:%M} UTC"
