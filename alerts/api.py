@@ -59,7 +59,7 @@ class Cause(Schema):
     """A component that takes longer than its allocation: its p99, which is a lower bound among timeouts."""
 
     component: str
-    allocated_ms: int | float
+    allocated_ms: int | float | None
     observed_ms: int | float
 
 

@@ -13,7 +13,17 @@ from budgets.status import ComponentStatus, FeatureStatus
 
 from .models import Incident, Notification
 from .rules import Decision, Reason
-from .wording import Figures, Story, allocated, burning, clock, count_of, outlook, p99_of_limit
+from .wording import (
+    Figures,
+    Story,
+    allocated,
+    burning,
+    clock,
+    count_of,
+    how_attributed,
+    outlook,
+    p99_of_limit,
+)
 
 _ENDINGS = {
     "recovered": "Recovered",
@@ -107,23 +117,30 @@ def _since(at: datetime | None) -> str:
 def cause_among(components: list[ComponentStatus]) -> dict[str, Any] | None:
     """The component whose p99 exceeds its allocation by the most milliseconds; None where none does."""
     causes = [
-        (cause["observed_ms"] - cause["allocated_ms"], cause) for cause in map(cause_of, components) if cause
+        (cause["observed_ms"] - cause["allocated_ms"], cause)
+        for cause in map(cause_of, components)
+        if cause and cause["allocated_ms"] is not None
     ]
     excess_ms, worst = max(causes, key=lambda pair: pair[0], default=(0.0, None))
     return worst if excess_ms > 0 else None
 
 
 def cause_of(component: ComponentStatus) -> dict[str, Any] | None:
-    """A component's p99 beside its allocation. Where the p99 falls among timeouts, the least it can be."""
-    p99 = component.percentiles_ms.p99
-    if p99 is None or component.allocated_ms is None:
+    """A component's p99 beside its allocation, of which it may have none; None where there is no p99."""
+    observed = observed_ms(component)
+    if observed is None:
         return None
-    observed_ms = p99.ms if isinstance(p99, AtLeast) else p99
     return {
         "component": component.component,
-        "allocated_ms": _number(component.allocated_ms),
-        "observed_ms": _number(round(observed_ms, 1)),
+        "allocated_ms": None if component.allocated_ms is None else _number(component.allocated_ms),
+        "observed_ms": _number(round(observed, 1)),
     }
+
+
+def observed_ms(component: ComponentStatus) -> float | None:
+    """A component's p99. Where it falls among timeouts, the least it can be."""
+    p99 = component.percentiles_ms.p99
+    return p99.ms if isinstance(p99, AtLeast) else p99
 
 
 def announcement(incident: Incident, event: str) -> str:
@@ -145,7 +162,11 @@ def ending(incident: Incident) -> str:
 def story(incident: Incident, event: str, *, note: str, now: datetime) -> Story:
     """What people are told of a step that was just taken. Reads the incident's feature."""
     opened = Story(
-        step="opened", feature_name=incident.feature.name, figures=Figures.read(incident.figures), note=note
+        step="opened",
+        feature_name=incident.feature.name,
+        figures=Figures.read(incident.figures),
+        cause=how_attributed(incident.cause, incident.attribution, incident.changes),
+        note=note,
     )
     lasted_s = (now - incident.opened_at).total_seconds()
     if event == Notification.Event.ACKNOWLEDGED:

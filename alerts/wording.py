@@ -7,7 +7,7 @@ come from services and are hostile until they have passed `formats.name`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
@@ -73,6 +73,8 @@ class Story:
     note: str = ""
     lasted_s: float | None = None
     figures: Figures = field(default_factory=Figures)
+    cause: str = ""
+    """A sentence, where more is known of it than the incident's document has."""
     tested_by: str = ""
 
     @classmethod
@@ -108,7 +110,7 @@ def letter(incident: Mapping[str, Any], story: Story) -> Letter:
             how_bad(figures),
             f"Since {_instant(incident['opened_at'])}.",
             outlook(figures),
-            _cause(incident),
+            story.cause or _cause(incident),
             f"It is a {incident['severity']}, by the rule {_name(incident['rule']).replace('_', ' ')}.",
         ]
     else:
@@ -122,7 +124,7 @@ def letter(incident: Mapping[str, Any], story: Story) -> Letter:
             f"Note: {_name(story.note)}" if story.note else "",
             f"It opened on {_instant(incident['opened_at'])}{lasted}.",
             f"When it opened: {measured}." if measured else "",
-            _cause(incident),
+            story.cause or _cause(incident),
         ]
     if story.tested_by:
         title, lead = f"Test: {title}", f"Test: {lead}"
@@ -180,8 +182,74 @@ def outlook(figures: Figures) -> str:
     return plain(f"{formats.percent(left)} of the error budget left{gone}.")
 
 
+def attributed(
+    cause: Mapping[str, Any] | None,
+    attribution: Mapping[str, Any] | None,
+    changes: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The cause as a sentence; nothing where none is known.
+
+    By the requests themselves: "Tools +1.30 s since v412 (02:51 UTC).". By allocations: "tools: p99 2.10 s of 800 ms
+    allocated.".
+    """
+    if not cause:
+        return ""
+    name, excess_ms = _name(cause["component"]), _excess_ms(cause, attribution)
+    if excess_ms is None:
+        return f"{name}: {allocated(cause)}."
+    return plain(
+        f"{name[:1].upper()}{name[1:]} +{formats.duration(excess_ms)}{_since(cause['component'], changes)}."
+    )
+
+
+def how_attributed(
+    cause: Mapping[str, Any] | None,
+    attribution: Mapping[str, Any] | None,
+    changes: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The same at length, and by what it is known."""
+    if not cause or not attribution:
+        return ""
+    name, excess_ms = _name(cause["component"]), _excess_ms(cause, attribution)
+    if excess_ms is None:
+        return f"Cause, by allocations{_WHY.get(attribution['why'], '')}: {name}, {allocated(cause)}."
+    worst = attribution["components"][0]
+    but_for = worst["but_for_ratio"]
+    kept = "been absent" if worst["allocated_ms"] is None else "kept to its allocation"
+    return plain(
+        f"Cause, by the requests themselves: {name}, +{formats.duration(excess_ms)} in those over the latency "
+        f"budget{_since(cause['component'], changes)}"
+        + (f"; had it {kept}, {formats.percent(but_for)} of them had been in time." if but_for else ".")
+    )
+
+
+_WHY: Final = {
+    "few_traces": ", as too few requests carry trace ids",
+    "unmeasured": ", as most of the time is in no component that is measured",
+    "many_incidents": ", as much began at once",
+}
+
+
+def _excess_ms(cause: Mapping[str, Any], attribution: Mapping[str, Any] | None) -> float | None:
+    """How much longer the component takes in requests over the latency budget; None where they were not asked."""
+    for one in attribution["components"] if attribution and attribution["by"] == "requests" else ():
+        if one["component"] == cause["component"]:
+            return float(one["excess_ms"])
+    return None
+
+
+def _since(component: str, changes: Sequence[Mapping[str, Any]]) -> str:
+    """ " since v412 (02:51 UTC)": the latest release of the component or of the feature; nothing without."""
+    for change in changes:
+        if change["kind"] == "release" and component in (change["components"] or [component]):
+            return f" since {_name(change['name'])} ({clock(datetime.fromisoformat(change['at']))})"
+    return ""
+
+
 def allocated(cause: Mapping[str, Any]) -> str:
     """ "p99 2.10 s of 800 ms allocated", of a component that takes longer than that."""
+    if cause["allocated_ms"] is None:
+        return plain(f"p99 {formats.duration(cause['observed_ms'])}, with no allocation")
     observed = formats.duration(cause["observed_ms"], near=cause["allocated_ms"])
     return plain(f"p99 {observed} of {formats.limit(cause['allocated_ms'])} allocated")
 
@@ -217,10 +285,11 @@ def _cause(incident: Mapping[str, Any]) -> str:
     # An incident of a component has said so already.
     if not cause or incident["component"]:
         return ""
-    excess_ms = float(cause["observed_ms"]) - float(cause["allocated_ms"])
-    return plain(
-        f"Cause: {_name(cause['component'])}, {allocated(cause)}, {formats.duration(excess_ms)} over."
+    excess_ms = float(cause["observed_ms"]) - float(cause["allocated_ms"] or 0)
+    over = (
+        f", {formats.duration(excess_ms)} over" if cause["allocated_ms"] is not None and excess_ms > 0 else ""
     )
+    return plain(f"Cause: {_name(cause['component'])}, {allocated(cause)}{over}.")
 
 
 def _roughly(seconds: float) -> str:

@@ -244,7 +244,15 @@ def _cause(incident: Incident) -> str:
 
 
 def _cause_words(cause: dict[str, Any]) -> str:
-    allocated_ms, observed_ms = float(cause["allocated_ms"]), float(cause["observed_ms"])
+    observed_ms = float(cause["observed_ms"])
+    if cause["allocated_ms"] is None:
+        return f"{formats.name(cause['component'])}: p99 {formats.duration(observed_ms)}, with no allocation"
+    allocated_ms = float(cause["allocated_ms"])
+    if observed_ms <= allocated_ms:
+        return (
+            f"{formats.name(cause['component'])}: p99 {formats.duration(observed_ms, near=allocated_ms)} within its "
+            f"allocation of {formats.limit(allocated_ms)}"
+        )
     excess = formats.duration(observed_ms - allocated_ms)
     return (
         f"{formats.name(cause['component'])}: p99 {formats.duration(observed_ms, near=allocated_ms)} against its allocation of "

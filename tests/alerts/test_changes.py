@@ -1,0 +1,132 @@
+"""What changed in the two hours before."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from alerts.changes import Change, changes
+from budgets.models import Feature
+from tests.factories import NOW, make_feature, make_traffic, redeclare
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+
+
+def seen(feature: Feature, at: datetime, release: str, *components: str, milestone: bool = True) -> None:
+    targets = [
+        *({"component": name} for name in components),
+        *([{"milestone": "first_token"}] if milestone else []),
+    ]
+    for target in targets:
+        make_traffic(feature, at=at, count=2, over=0, release=release, now=NOW, **target)
+
+
+def found(feature: Feature, *, milestone: str | None = "first_token", at: datetime = NOW) -> list[Change]:
+    return changes(feature=feature, environment="production", milestone=milestone, at=at)
+
+
+def test_a_release_that_was_first_measured_within_two_hours_is_a_change_at_its_first_minute():
+    feature = make_feature()
+    seen(feature, NOW - 5 * HOUR, "v411", "tools")
+    seen(feature, NOW - 20 * MINUTE, "v411", "tools")
+    seen(feature, NOW - 40 * MINUTE, "v412", "tools")
+    seen(feature, NOW - 10 * MINUTE, "v412", "tools")
+    [change] = found(feature)
+    at = (NOW - 40 * MINUTE).replace(second=0)
+    assert (change.kind, change.at, change.name, change.components) == ("release", at, "v412", ())
+    assert change.document() == {
+        "kind": "release",
+        "at": "2026-11-21T19:20:00Z",
+        "text": "Release v412",
+        "name": "v412",
+        "components": [],
+    }
+
+
+def test_a_release_of_components_alone_is_theirs():
+    feature = make_feature()
+    seen(feature, NOW - 5 * HOUR, "v411", "tools", "model")
+    seen(feature, NOW - 40 * MINUTE, "tools-7", "tools", milestone=False)
+    [change] = found(feature)
+    assert (change.text, change.components) == ("Release tools-7 of tools", ("tools",))
+
+
+@pytest.mark.parametrize("at", [NOW - 2 * HOUR - MINUTE, NOW + MINUTE])
+def test_what_is_older_than_two_hours_or_came_later_is_no_change(at: datetime):
+    feature = make_feature()
+    seen(feature, NOW - 5 * HOUR, "v411", "tools")
+    seen(feature, at, "v412", "tools")
+    seen(feature, NOW - 30 * MINUTE, "v411", "tools")
+    assert found(feature) == []
+
+
+def test_a_release_that_came_back_is_no_new_one():
+    feature = make_feature()
+    for at, release in ((30 * HOUR, "v411"), (10 * HOUR, "v412"), (HOUR, "v411")):
+        seen(feature, NOW - at, release, "tools")
+    assert found(feature) == []
+
+
+def test_what_a_feature_begins_with_is_no_change():
+    feature = make_feature()
+    seen(feature, NOW - HOUR, "v1", "tools", "model")
+    assert found(feature) == []
+
+
+def test_a_component_that_was_never_measured_before_is_a_change():
+    feature = make_feature()
+    seen(feature, NOW - 5 * HOUR, "v411", "tools")
+    seen(feature, NOW - HOUR, "v411", "tools", "safety")
+    [change] = found(feature)
+    assert (change.kind, change.name, change.components) == ("component", "safety", ("safety",))
+    assert change.text == "safety was measured for the first time"
+
+
+def test_other_environments_changes_are_theirs():
+    feature = make_feature()
+    seen(feature, NOW - 5 * HOUR, "v411", "tools")
+    make_traffic(
+        feature,
+        at=NOW - HOUR,
+        count=2,
+        over=0,
+        release="v412",
+        environment="staging",
+        milestone="first_token",
+        now=NOW,
+    )
+    assert found(feature) == []
+
+
+def test_versions_that_took_effect_say_what_they_changed_newest_first():
+    feature = make_feature(now=NOW - 10 * HOUR)
+    budget = {
+        "milestone": "first_token",
+        "budget_ms": 2500,
+        "objective": 0.995,
+        "window_days": 28,
+        "allocations": {"model": 1500, "retrieval": 400, "tools": 600},
+    }
+    redeclare(feature, latency_budgets=[budget], now=NOW - 90 * MINUTE)
+    redeclare(feature, latency_budgets=[{**budget, "budget_ms": 2600}], now=NOW - 30 * MINUTE)
+    newest, older = found(feature)
+    assert newest.kind == older.kind == "latency_budget"
+    assert newest.at > older.at
+    assert newest.text.replace("\N{NO-BREAK SPACE}", " ") == "First token: latency budget 2.5 s → 2.6 s"
+    assert older.text.replace("\N{NO-BREAK SPACE}", " ") == (
+        "First token: latency budget 3 s → 2.5 s; objective 99 % → 99.5 %; tools 800 ms → 600 ms; "
+        "overhead 300 ms → nothing"
+    )
+
+
+def test_a_later_milestones_version_does_not_touch_an_earlier_one():
+    complete = {"milestone": "complete", "budget_ms": 8000, "objective": 0.95, "window_days": 28}
+    first = {"milestone": "first_token", "budget_ms": 3000, "objective": 0.99, "window_days": 28}
+    feature = make_feature(latency_budgets=[first, complete], now=NOW - 10 * HOUR)
+    redeclare(feature, latency_budgets=[first, {**complete, "budget_ms": 9000}], now=NOW - HOUR)
+    assert found(feature) == []
+    assert len(found(feature, milestone="complete")) == len(found(feature, milestone=None)) == 1
