@@ -74,6 +74,31 @@ class EventAnswer(Schema):
     details: dict[str, Any]
 
 
+class ToldChannel(Schema):
+    """Who was told, and why they were."""
+
+    channel: str
+    because: str
+
+
+class LeftOut(Schema):
+    """Who was not told, and why not."""
+
+    name: str
+    because: str
+
+
+class ToldAnswer(Schema):
+    """A step that was to be told: to whom it was, to whom not, or what held it back (until when, where known)."""
+
+    at: str
+    event: str
+    told: list[ToldChannel]
+    left_out: list[LeftOut]
+    held_by: str | None
+    held_until: str | None
+
+
 class IncidentAnswer(Schema):
     """Something a person must look at."""
 
@@ -93,7 +118,12 @@ class IncidentAnswer(Schema):
     state: Incident.State
     acknowledged_at: str | None
     resolved_at: str | None
+    reopened_at: str | None
+    is_flapping: bool
+    attribution: dict[str, Any] | None
+    changes: list[dict[str, Any]]
     events: list[EventAnswer]
+    told: list[ToldAnswer]
 
 
 class IncidentPage(Schema):

@@ -29,13 +29,33 @@ def incident_document(incident: Incident) -> dict[str, Any]:
 
 
 def incident_answer(incident: Incident) -> dict[str, Any]:
-    """What the API answers: the message's document, how far the incident has come and its events."""
+    """What the API answers: the message's document, how far the incident has come, its steps, and of each that
+    was to be told who was told and what held it back."""
+    events = list(incident.events.all())
     return {
         **incident_document(incident),
         "state": str(incident.state),
         "acknowledged_at": instant(incident.acknowledged_at),
         "resolved_at": instant(incident.resolved_at),
-        "events": [event_document(event) for event in incident.events.all()],
+        "reopened_at": instant(incident.reopened_at),
+        "is_flapping": incident.is_flapping,
+        "attribution": incident.attribution,
+        "changes": incident.changes,
+        "events": [event_document(event) for event in events if event.kind != IncidentEvent.Kind.TOLD],
+        "told": [told_document(event) for event in events if event.kind == IncidentEvent.Kind.TOLD],
+    }
+
+
+def told_document(event: IncidentEvent) -> dict[str, Any]:
+    """Who was told of a step and why, who was left out and why, or what held it back until when."""
+    details = event.details
+    return {
+        "at": instant(event.at),
+        "event": event.reason,
+        "told": [{"channel": one["name"], "because": one["because"]} for one in details.get("told", [])],
+        "left_out": details.get("left_out", []),
+        "held_by": details.get("held_by"),
+        "held_until": details.get("until"),
     }
 
 

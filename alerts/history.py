@@ -6,7 +6,7 @@ rebuild the incident.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
@@ -31,7 +31,9 @@ class Event(Protocol):
 class IncidentFacts:
     """The facts of an incident that change while it lives, named as the fields of its row.
 
-    `figures` are the numbers behind the summary, which events written before there were any lack.
+    `figures` are the numbers behind the summary, `attribution` how the components share in it and `changes` what
+    changed before; events written before there were any lack them. `opened_at` is the first time, `reopened_at`
+    the last one that it came back.
     `evidence`, the names of the conditions that hold, has no field: the rules' states tell it.
     """
 
@@ -49,6 +51,11 @@ class IncidentFacts:
     resolved_reason: str = ""
     merged_into_id: int | None = None
     figures: Mapping[str, Any] = field(default_factory=dict)
+    attribution: Mapping[str, Any] | None = None
+    changes: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    reopened_at: datetime | None = None
+    reopenings: int = 0
+    is_flapping: bool = False
     evidence: frozenset[str] = frozenset()
 
 
@@ -80,6 +87,8 @@ def after(facts: IncidentFacts | None, event: Event) -> IncidentFacts:
             burn_rate=details["burn_rate"],
             opened_at=event.at,
             figures=details.get("figures", {}),
+            attribution=details.get("attribution"),
+            changes=details.get("changes", []),
             evidence=frozenset(details["evidence"]),
         )
     match event.kind:
@@ -87,17 +96,38 @@ def after(facts: IncidentFacts | None, event: Event) -> IncidentFacts:
             joined, left = event.details.get("joined", ()), event.details.get("left", ())
             return replace(facts, evidence=(facts.evidence | set(joined)) - set(left))
         case "severity_raised":
-            raised = {name: event.details[name] for name in _RAISED}
-            return replace(facts, **raised, figures=event.details.get("figures", {}))
+            return replace(facts, **_found(event))
         case "cause_changed":
             return replace(
                 facts,
                 cause=event.details["cause"],
                 summary=event.details["summary"],
                 figures=event.details.get("figures", facts.figures),
+                attribution=event.details.get("attribution", facts.attribution),
+                changes=event.details.get("changes", facts.changes),
             )
         case "acknowledged":
             return replace(facts, state="acknowledged", acknowledged_at=event.at, acknowledged_by=event.actor)
+        case "unacknowledged":
+            return replace(facts, state="open", acknowledged_at=None, acknowledged_by="")
+        case "reopened":
+            return replace(
+                facts,
+                **_found(event),
+                state="open",
+                acknowledged_at=None,
+                acknowledged_by="",
+                resolved_at=None,
+                resolved_by="",
+                resolved_reason="",
+                reopened_at=event.at,
+                reopenings=facts.reopenings + 1,
+                evidence=frozenset(event.details["evidence"]),
+            )
+        case "flapping":
+            return replace(facts, is_flapping=True)
+        case "told" | "noted":
+            return facts
         case "resolved":
             return _resolved(facts, event)
         case "merged":
@@ -106,7 +136,17 @@ def after(facts: IncidentFacts | None, event: Event) -> IncidentFacts:
             raise ValueError(f"{kind!r} cannot follow on what opened an incident")
 
 
-_RAISED = ("severity", "rule", "summary", "cause", "burn_rate")
+_FOUND = ("severity", "rule", "summary", "cause", "burn_rate")
+
+
+def _found(event: Event) -> dict[str, Any]:
+    """What the rules found, as an event tells it."""
+    return {
+        **{name: event.details[name] for name in _FOUND},
+        "figures": event.details.get("figures", {}),
+        "attribution": event.details.get("attribution"),
+        "changes": event.details.get("changes", []),
+    }
 
 
 def _resolved(facts: IncidentFacts, event: Event) -> IncidentFacts:

@@ -4,13 +4,12 @@ Each verb takes one step: it writes the event, applies it to the incident's row 
 the channels, all in the caller's transaction or one of its own. Rules take their steps through
 alerts.settlement, which decides which; people through `acknowledge` and `resolve`.
 
-Reopening, flapping and escalation will be steps like these: a kind of event, a line in alerts.history.after
-and a verb here.
+What becomes due by the clock alone (escalation, updates, reminders) is alerts.follow_ups.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
@@ -20,15 +19,18 @@ from django.db import IntegrityError, transaction
 from budgets import audit
 from budgets.models import Component, Feature
 
+from .escalation import FLAPS_AFTER, REOPENS_WITHIN
 from .history import IncidentFacts, after
 from .models import Incident, IncidentEvent, Notification
-from .notifications import tell
+from .rules import Reason
+from .telling import note_news, note_word, tell
 
 Kind = IncidentEvent.Kind
 
 RECOVERED = "recovered"
 MERGED = "merged"
 BY_HAND = "by_hand"
+SILENT_HOLDER = "no_word"
 
 _ROW = tuple(each.name for each in fields(IncidentFacts) if each.name != "evidence")
 
@@ -49,7 +51,7 @@ class Finding:
 
     `cause` is {"component", "allocated_ms", "observed_ms"} or None; `burn_rate` the long window's of the
     tier that fired, None for other rules. `figures` is the document of wording.Figures, from which the
-    summary was written.
+    summary was written. `attribution` is how the components share in it, `changes` what changed before.
     """
 
     severity: str
@@ -59,6 +61,8 @@ class Finding:
     cause: dict[str, Any] | None
     burn_rate: float | None
     figures: Mapping[str, Any] = field(default_factory=dict)
+    attribution: Mapping[str, Any] | None = None
+    changes: Sequence[Mapping[str, Any]] = ()
 
     @property
     def details(self) -> dict[str, Any]:
@@ -69,6 +73,8 @@ class Finding:
             "cause": self.cause,
             "burn_rate": self.burn_rate,
             "figures": dict(self.figures),
+            "attribution": self.attribution,
+            "changes": [dict(one) for one in self.changes],
         }
 
 
@@ -80,8 +86,13 @@ def open_incident(
 ) -> Incident | None:
     """Opens an incident and tells of it; None where the target has one that is not resolved.
 
-    `evidence` names the conditions that hold.
+    Where the last one of the target ended within half an hour, it is that one which opens again. `evidence`
+    names the conditions that hold.
     """
+    with transaction.atomic():
+        earlier = _ended_lately(target, now)
+        if earlier is not None:
+            return _reopen(earlier, finding, evidence, now)
     event = IncidentEvent(
         kind=Kind.OPENED,
         at=now,
@@ -102,11 +113,54 @@ def open_incident(
             event.save(force_insert=True)
             tell(incident=incident, event=Notification.Event.OPENED, now=now)
     except IntegrityError as error:
-        diagnosis = getattr(error.__cause__, "diag", None)
-        if diagnosis and diagnosis.constraint_name == "incident_one_unresolved_per_target":
+        if _is_second(error):
             return None
         raise
     return incident
+
+
+def _ended_lately(target: Target, now: datetime) -> Incident | None:
+    """The target's last incident where it ended by itself within half an hour.
+
+    Not one that another took over, that a person resolved or whose rule went away: those are over for good.
+    """
+    found = Incident.objects.filter(
+        feature=target.feature,
+        environment=target.environment,
+        milestone=target.milestone,
+        component=target.component,
+        state=Incident.State.RESOLVED,
+        resolved_reason__in=[RECOVERED, Reason.NO_DATA_TIMEOUT],
+        resolved_at__gt=now - REOPENS_WITHIN,
+    )
+    latest = found.order_by("-resolved_at").values_list("pk", flat=True).first()
+    return None if latest is None else Incident.objects.for_step(latest)
+
+
+def _reopen(
+    incident: Incident, finding: Finding, evidence: Collection[str], now: datetime
+) -> Incident | None:
+    """None where somebody was faster, or another incident of the target opened meanwhile."""
+    if incident.state != Incident.State.RESOLVED:
+        return None
+    details = {**finding.details, "evidence": sorted(evidence)}
+    try:
+        with transaction.atomic():
+            _step(incident, Kind.REOPENED, now, reason=finding.reason, details=details)
+    except IntegrityError as error:
+        if _is_second(error):
+            return None
+        raise
+    if incident.reopenings >= FLAPS_AFTER and not incident.is_flapping:
+        _step(incident, Kind.FLAPPING, now, details={"reopenings": incident.reopenings})
+    tell(incident=incident, event=Notification.Event.REOPENED, now=now)
+    return incident
+
+
+def _is_second(error: IntegrityError) -> bool:
+    """Whether it says that the target has an incident that is not resolved."""
+    diagnosis = getattr(error.__cause__, "diag", None)
+    return bool(diagnosis and diagnosis.constraint_name == "incident_one_unresolved_per_target")
 
 
 def raise_severity(*, incident: Incident, finding: Finding, now: datetime) -> Incident:
@@ -134,13 +188,21 @@ def change_cause(
     cause: dict[str, Any] | None,
     summary: str,
     figures: Mapping[str, Any] | None = None,
+    attribution: Mapping[str, Any] | None = None,
+    changes: Sequence[Mapping[str, Any]] | None = None,
     now: datetime,
 ) -> Incident:
-    """Notes another cause than was known before; nobody is told. `figures` stay where none are given."""
+    """Notes another cause than was known before, which the next update tells. What is not given stays."""
     details: dict[str, Any] = {"cause": cause, "summary": summary}
     if figures is not None:
         details["figures"] = dict(figures)
-    _step(incident, Kind.CAUSE_CHANGED, now, details=details)
+    if attribution is not None:
+        details["attribution"] = dict(attribution)
+    if changes is not None:
+        details["changes"] = [dict(one) for one in changes]
+    with transaction.atomic():
+        _step(incident, Kind.CAUSE_CHANGED, now, details=details)
+        note_news(incident=incident, now=now)
     return incident
 
 
@@ -158,6 +220,15 @@ def resolve_by_rules(*, incident: Incident, reason: str, now: datetime) -> Incid
     return incident
 
 
+def unacknowledge(*, incident: Incident, now: datetime) -> Incident:
+    """Opens an incident again of whose holder nothing was heard for long, and tells of it as of an opening."""
+    with transaction.atomic():
+        details = {"acknowledged_by": incident.acknowledged_by}
+        _step(incident, Kind.UNACKNOWLEDGED, now, reason=SILENT_HOLDER, details=details)
+        tell(incident=incident, event=Notification.Event.UNACKNOWLEDGED, now=now)
+    return incident
+
+
 # Steps that people take
 
 
@@ -171,6 +242,17 @@ def acknowledge(*, incident_id: int, actor: str, note: str = "", now: datetime) 
         if incident.state == Incident.State.OPEN:
             _step_by_hand(incident, Kind.ACKNOWLEDGED, now, actor=actor, note=note)
             tell(incident=incident, event=Notification.Event.ACKNOWLEDGED, note=note, now=now)
+    return incident
+
+
+def note(*, incident_id: int, actor: str, text: str, now: datetime) -> Incident:
+    """Keeps a word of a person with the incident; nobody is told. From whoever acknowledged the incident, it is
+    the sign of life that a policy waits for. Raises Incident.DoesNotExist."""
+    with transaction.atomic():
+        incident = Incident.objects.for_step(incident_id)
+        _step_by_hand(incident, Kind.NOTED, now, actor=actor, note=text)
+        if incident.state == Incident.State.ACKNOWLEDGED:
+            note_word(incident=incident, now=now)
     return incident
 
 

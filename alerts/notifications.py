@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Window
+from django.db.models import Count, Max, Window
 from django.db.models.functions import RowNumber
 
 from budgets import doorbell, request_ids
@@ -29,7 +29,7 @@ from .addresses import parse_networks
 from .backoff import next_attempt_at
 from .channels import KINDS, Message, MessageType, masked
 from .documents import incident_document
-from .models import Channel, DeliveryAttempt, Incident, Notification, Severity
+from .models import Channel, DeliveryAttempt, Incident, Notification
 from .outbound import DEADLINE_S, DeliveryError
 from .summaries import announcement, story
 from .wording import Step, Story
@@ -45,53 +45,51 @@ LEASE = timedelta(seconds=30)
 MAX_IN_FLIGHT_PER_CHANNEL = 2
 
 
+# What a channel must have been told of before anything else of an incident; a step of a policy tells of an
+# opening too.
+OPENINGS = frozenset({Event.OPENED, Event.REOPENED, Event.UNACKNOWLEDGED})
+
+
 # Writing
 
 
-def tell(*, incident: Incident, event: Event, now: datetime, note: str = "") -> list[Notification]:
-    """Writes what each channel of the incident's team is to be told, within the caller's transaction.
+def write(
+    *,
+    incident: Incident,
+    event: Event,
+    recipients: Sequence[tuple[Channel, str]],
+    now: datetime,
+    note: str = "",
+) -> list[Notification]:
+    """Writes what these channels are to be told, each with the reason why it is, in the caller's transaction.
 
-    Every decision to notify anybody passes through here, and `_recipients` makes it. The message says what
-    is known at this moment, however late it is delivered. `note` is what a person wrote beside their step.
+    The message says what is known at this moment, however late it is delivered. `note` is what a person wrote
+    beside their step. Who is told, and whether, is decided by alerts.telling; the caller holds the incident's lock.
     """
-    channels = _recipients(incident, event)
-    if not channels:
+    if not recipients:
         return []
     document = {**incident_document(incident), "summary": announcement(incident, event)}
     told = story(incident, event, note=note, now=now).document()
+    same = Notification.objects.filter(incident=incident, event=event, severity=incident.severity)
+    last = dict(same.order_by().values_list("channel_id").annotate(Max("occurrence")))
     written = Notification.objects.bulk_create(
         Notification(
             incident=incident,
             channel=channel,
             event=event,
             severity=incident.severity,
+            occurrence=last.get(channel.pk, -1) + 1,
+            because=because,
             # By these a message can be followed back to the requests that led to it.
             data={"incident": document, "story": told, "request_ids": request_ids.current()},
             created_at=now,
             next_attempt_at=now,
         )
-        for channel in channels
+        for channel, because in recipients
     )
     for notification in written:
         transaction.on_commit(partial(doorbell.send, "alerts.tasks.deliver", notification.pk), robust=True)
     return written
-
-
-def _recipients(incident: Incident, event: Event) -> list[Channel]:
-    """The channels that are to hear of it: the one place that decides who is told, and whether.
-
-    An opening, also the second one of a ticket that became a page, goes to the team's channels that take
-    its severity. What follows goes where an opening went. Whatever holds a message back (a silence, a
-    maintenance window, flapping) or sends it elsewhere (an escalation policy, a schedule) decides here.
-    """
-    channels = Channel.objects.filter(team_id=incident.feature.team_id, is_enabled=True).order_by("id")
-    if event == Event.OPENED:
-        taken = [Severity.TICKET, Severity.PAGE] if incident.severity == Severity.PAGE else [Severity.TICKET]
-        return list(channels.filter(min_severity__in=taken))
-    opened = Notification.objects.filter(
-        incident=incident, event=Event.OPENED, state__in=[State.PENDING, State.DELIVERED]
-    )
-    return list(channels.filter(pk__in=opened.values("channel_id")))
 
 
 # Claiming
@@ -205,10 +203,10 @@ def _give_up_unsendable(
     notifications: Sequence[Notification], channels: dict[int, Channel], now: datetime
 ) -> list[Notification]:
     """Gives up what must not be sent any more, and gives back the rest."""
-    followers = [n for n in notifications if n.event != Event.OPENED]
+    followers = [n for n in notifications if n.event not in OPENINGS]
     opened = set(
         Notification.objects.filter(
-            incident__in={n.incident_id for n in followers}, event=Event.OPENED, state=State.DELIVERED
+            incident__in={n.incident_id for n in followers}, event__in=OPENINGS, state=State.DELIVERED
         ).values_list("incident_id", "channel_id")
     )
     rest = []
@@ -219,7 +217,7 @@ def _give_up_unsendable(
         elif not channels[notification.channel_id].is_enabled:
             _give_up(notification, "channel_disabled", now)
         elif (
-            notification.event != Event.OPENED
+            notification.event not in OPENINGS
             and (notification.incident_id, notification.channel_id) not in opened
         ):
             _give_up(notification, "opening_undelivered", now)
@@ -233,7 +231,7 @@ def _threads(notifications: Sequence[Notification]) -> dict[tuple[int | None, in
     first = Notification.objects.filter(
         incident__in={one.incident_id for one in notifications},
         channel__in={one.channel_id for one in notifications},
-        event=Event.OPENED,
+        event__in=OPENINGS,
     ).order_by("incident_id", "channel_id", "id")
     found = first.distinct("incident_id", "channel_id").values_list("incident_id", "channel_id", "message_id")
     return {(incident_id, channel_id): str(message_id) for incident_id, channel_id, message_id in found}

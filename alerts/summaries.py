@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from budgets.histogram import AtLeast
 from budgets.models import Milestone
@@ -15,6 +15,7 @@ from .models import Incident, Notification
 from .rules import Decision, Reason
 from .wording import (
     Figures,
+    Step,
     Story,
     allocated,
     burning,
@@ -145,11 +146,8 @@ def observed_ms(component: ComponentStatus) -> float | None:
 
 def announcement(incident: Incident, event: str) -> str:
     """The summary as a message about `event` tells it: what changed stands before what was known."""
-    if event == Notification.Event.ACKNOWLEDGED:
-        return f"Acknowledged by {incident.acknowledged_by}. {incident.summary}"
-    if event == Notification.Event.RESOLVED:
-        return f"{ending(incident)}. {incident.summary}"
-    return incident.summary
+    words = _step_words(incident, event)
+    return f"{words}. {incident.summary}" if words else incident.summary
 
 
 def ending(incident: Incident) -> str:
@@ -169,18 +167,35 @@ def story(incident: Incident, event: str, *, note: str, now: datetime) -> Story:
         note=note,
     )
     lasted_s = (now - incident.opened_at).total_seconds()
-    if event == Notification.Event.ACKNOWLEDGED:
-        words = f"Acknowledged by {incident.acknowledged_by}"
-        return replace(opened, step="acknowledged", step_words=words, lasted_s=lasted_s)
+    step = cast(Step, event.removeprefix("incident."))
+    told = replace(opened, step=step, step_words=_step_words(incident, event))
+    if event in (Notification.Event.ACKNOWLEDGED, Notification.Event.REMINDER):
+        return replace(told, lasted_s=lasted_s)
     if event == Notification.Event.RESOLVED:
-        return replace(
-            opened,
-            step="resolved",
-            step_words=ending(incident),
-            reason=incident.resolved_reason,
-            lasted_s=lasted_s,
-        )
-    return opened
+        return replace(told, reason=incident.resolved_reason, lasted_s=lasted_s)
+    return told
+
+
+def _step_words(incident: Incident, event: str) -> str:
+    """What happened, before what the incident is about; nothing for an opening."""
+    kinds = Notification.Event
+    match event:
+        case kinds.ACKNOWLEDGED:
+            return f"Acknowledged by {incident.acknowledged_by}"
+        case kinds.REMINDER:
+            return f"Still acknowledged by {incident.acknowledged_by}, not resolved"
+        case kinds.RESOLVED:
+            return ending(incident)
+        case kinds.REOPENED:
+            times = f", {incident.reopenings} times now" if incident.reopenings > 1 else ""
+            return f"Came back{times}"
+        case kinds.UPDATED:
+            return "Update"
+        case kinds.REPEATED:
+            return "Still open"
+        case kinds.UNACKNOWLEDGED:
+            return "Nobody has it any more"
+    return ""
 
 
 def _number(value: float) -> int | float:

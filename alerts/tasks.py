@@ -11,7 +11,7 @@ from django.utils import timezone
 from budgets import doorbell, request_ids
 from budgets.models import Sweep
 
-from . import evaluation, notifications
+from . import evaluation, follow_ups, notifications, watcher
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 DRAIN_FOR_S = 20.0
 # More than the threads could send before the next sweep asks again.
 DUE_PER_SWEEP = 200
+FOLLOW_UPS_PER_SWEEP = 500
 
 
 @shared_task
@@ -41,6 +42,22 @@ def evaluate(feature_ids: list[int] | None = None) -> None:
             *map(list, moved.values()),
             extra={"features": done.features, **moved},
         )
+
+
+@shared_task
+def follow_up() -> None:
+    """Does what became due for incidents by the clock: escalation, updates, repetitions, releases."""
+    started = time.monotonic()
+    done: list[int] = []
+    for incident_id in follow_ups.due(now=timezone.now(), limit=FOLLOW_UPS_PER_SWEEP):
+        action = follow_ups.follow_up(incident_id=incident_id, now=timezone.now())
+        if action != "nothing":
+            done.append(incident_id)
+        if time.monotonic() - started > DRAIN_FOR_S:
+            break
+    Sweep.objects.update_or_create(name="follow_up", defaults={"finished_at": timezone.now()})
+    if done:
+        log.info("followed up incidents %s", done, extra={"incidents": done})
 
 
 @shared_task
@@ -82,3 +99,9 @@ def deliver_due() -> None:
     for notification_id in notifications.due(now=timezone.now(), limit=DUE_PER_SWEEP):
         doorbell.send("alerts.tasks.deliver", notification_id)
     Sweep.objects.update_or_create(name="deliver", defaults={"finished_at": timezone.now()})
+
+
+@shared_task
+def give_sign_of_life() -> None:
+    """Tells whoever watches this installation that it works, if it does."""
+    watcher.give_sign(now=timezone.now())

@@ -17,13 +17,17 @@ from budgets.histogram import AtLeast
 
 from .clauses import plain, window_words
 
-Step = Literal["opened", "acknowledged", "resolved"]
+Step = Literal[
+    "opened", "reopened", "updated", "repeated", "unacknowledged", "acknowledged", "reminder", "resolved"
+]
+# What tells of an incident that somebody must look at, in full; the others tell of somebody or of an end.
+CALLS: Final = frozenset({"opened", "reopened", "updated", "repeated", "unacknowledged"})
 
 MAX_SUBJECT_CHARACTERS: Final = 250
 # An incident that ended in silence did not recover, and no mark may look as if it had.
 SILENT: Final = "no_data_timeout"
 
-_MARKS: Final = {"opened": "✕", "acknowledged": "▲", "resolved": "✓"}
+_MARKS: Final = {**dict.fromkeys(CALLS, "✕"), "acknowledged": "▲", "reminder": "▲", "resolved": "✓"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +107,9 @@ def letter(incident: Mapping[str, Any], story: Story) -> Letter:
     figures, subject = story.figures, _about(incident, story)
     mark = "–" if story.reason == SILENT else _MARKS[story.step]
     measured = _measured(figures, is_component=bool(incident["component"]))
-    if story.step == "opened":
-        lead = f"{mark} {subject}{': ' if measured else ''}{measured}"
+    if story.step in CALLS:
+        before = f"{_name(story.step_words)}: " if story.step_words else ""
+        lead = f"{mark} {before}{subject}{': ' if measured else ''}{measured}"
         title = lead
         sentences = [
             how_bad(figures),

@@ -45,8 +45,10 @@ Channel.do_restore = False
 app.conf.task_routes = {
     "budgets.tasks.roll_up": {"queue": "rollup"},
     "alerts.tasks.evaluate": {"queue": "evaluate"},
+    "alerts.tasks.follow_up": {"queue": "evaluate"},
     "alerts.tasks.deliver": {"queue": "deliver"},
     "alerts.tasks.deliver_due": {"queue": "deliver"},
+    "alerts.tasks.give_sign_of_life": {"queue": "deliver"},
     "budgets.tasks.send_account_mails": {"queue": "deliver"},
 }
 
@@ -64,6 +66,8 @@ app.conf.beat_schedule = {
     "finish what was discarded": _every(60, "budgets.tasks.discard"),
     "roll up pending batches that no hint announced": _every(2, "budgets.tasks.roll_up"),
     "evaluate every rule": _every(10, "alerts.tasks.evaluate"),
+    "follow up incidents: escalate, update, repeat, remind": _every(5, "alerts.tasks.follow_up"),
+    "tell whoever watches this installation that it works": _every(30, "alerts.tasks.give_sign_of_life"),
     "deliver notifications that are due": _every(5, "alerts.tasks.deliver_due"),
     "mail links for new passwords that were asked for": _every(20, "budgets.tasks.send_account_mails"),
     "judge anew what a first latency budget covers": _every(10, "budgets.tasks.rejudge"),

@@ -15,7 +15,7 @@ from budgets.models import Batch, Sweep
 
 # Sweeps run every few seconds; a minute without one means that no worker or no beat is there.
 STALE_AFTER = timedelta(seconds=60)
-SWEEPS = ("roll_up", "evaluate", "deliver")
+SWEEPS = ("roll_up", "evaluate", "follow_up", "deliver")
 
 
 def healthz(request: HttpRequest) -> JsonResponse:

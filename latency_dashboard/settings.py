@@ -271,6 +271,8 @@ CELERY_TIMEZONE = "UTC"
 
 # Where a worker or beat shows that it is alive; unset: nowhere (latency_dashboard/heartbeat.py).
 HEARTBEAT_FILE = env.str("HEARTBEAT_FILE", default="")
+# Who watches the watcher: what expects a POST every half minute, and calls somebody where none comes.
+HEARTBEAT_URL = env.str("HEARTBEAT_URL", default="")
 CELERY_BEAT_SCHEDULER = "latency_dashboard.heartbeat:BeatingScheduler"
 
 # -- Metrics ------------------------------------------------------------------------------------

@@ -7,23 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, Literal, cast
+from typing import Any, Final, Literal, cast
 from urllib.parse import urlsplit
 
 import msgspec
 
-from alerts.wording import SILENT, Story
+from alerts.wording import SILENT, Step, Story
 
-Happening = Literal[
-    "opened",
-    "updated",
-    "repeated",
-    "reopened",
-    "acknowledged",
-    "reminder",
-    "unacknowledged",
-    "resolved",
-]
+Happening = Step
 MessageType = Literal[
     "incident.opened",
     "incident.updated",
@@ -40,6 +31,15 @@ Tone = Literal["page", "ticket", "taken", "over", "silent"]
 
 # PagerDuty takes 255 characters and Opsgenie 512; what is longer than any real host is shortened by a digest.
 MAX_KEY_CHARACTERS = 200
+
+# The contract with programs knows four types. An incident that came back, or that nobody has any more, is open.
+_TYPES: Final[Mapping[str, str]] = {
+    "incident.reopened": "incident.opened",
+    "incident.updated": "incident.opened",
+    "incident.repeated": "incident.opened",
+    "incident.unacknowledged": "incident.opened",
+    "incident.reminder": "incident.acknowledged",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def body(message: Message) -> bytes:
     """
     return msgspec.json.encode(
         {
-            "type": message.type,
+            "type": _TYPES.get(message.type, message.type),
             "timestamp": message.timestamp.astimezone(UTC),
             "data": {"incident": message.incident},
         }

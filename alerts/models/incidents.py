@@ -155,6 +155,12 @@ class Incident(models.Model):
         return f"{settings.PUBLIC_URL}{self.get_absolute_url()}"
 
 
+class IncidentEventQuerySet(models.QuerySet["IncidentEvent"]):
+    def steps(self) -> IncidentEventQuerySet:
+        """What happened to the incident, without what was told of it."""
+        return self.exclude(kind=IncidentEvent.Kind.TOLD)
+
+
 class IncidentEvent(models.Model):
     """One step of an incident: who or what, when, why. Append-only; the events alone rebuild the state."""
 
@@ -181,6 +187,8 @@ class IncidentEvent(models.Model):
     reason = models.CharField(max_length=50, blank=True, default="", help_text="Named reason of the decision")
     note = models.TextField(blank=True, default="")
     details = models.JSONField(default=dict)
+
+    objects = IncidentEventQuerySet.as_manager()
 
     class Meta:
         # By id, which is the order of writing: the row of the incident is locked meanwhile.

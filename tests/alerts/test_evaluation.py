@@ -126,7 +126,7 @@ def test_a_burning_milestone_opens_one_incident_that_holds_every_tier_as_evidenc
     assert (incident.milestone, incident.component, incident.severity) == ("first_token", None, "page")
     assert incident.rule == "burn_rate 1h/5m"
     assert incident.burn_rate == pytest.approx(66.7, abs=0.1)
-    (opened,) = incident.events.all()
+    (opened,) = incident.events.steps()
     assert opened.reason == "burning"
     assert opened.details["evidence"] == [
         "burn_rate 1d/2h",
@@ -277,9 +277,9 @@ def test_a_ticket_becomes_a_page_and_is_told_again_as_one() -> None:
     assert page.cause is not None
     assert page.cause["component"] == "tools"
     assert told(feature)[1:] == [(every.name, "opened", "page"), (pages.name, "opened", "page")]
-    kinds = list(page.events.values_list("kind", flat=True))
+    kinds = list(page.events.steps().values_list("kind", flat=True))
     assert kinds == ["opened", "severity_raised", "evidence"]
-    assert "component_overrun tools" in page.events.last().details["joined"]  # type: ignore[union-attr]
+    assert "component_overrun tools" in page.events.steps().last().details["joined"]  # type: ignore[union-attr]
 
 
 def test_a_page_takes_over_the_incidents_of_its_components_without_a_message() -> None:
@@ -296,7 +296,7 @@ def test_a_page_takes_over_the_incidents_of_its_components_without_a_message() -
     tools.refresh_from_db()
     rendering.refresh_from_db()
     assert (tools.state, tools.resolved_reason, tools.merged_into) == ("resolved", "merged", page)
-    assert tools.events.last().kind == "merged"  # type: ignore[union-attr]
+    assert tools.events.steps().last().kind == "merged"  # type: ignore[union-attr]
     assert rendering.state == "open", "it is allocated under the other milestone"
     assert page.cause is not None
     assert page.cause["component"] == "tools"
@@ -315,7 +315,7 @@ def test_a_component_that_overruns_under_a_page_joins_it_as_evidence_and_cause()
     assert incident.cause is not None
     assert incident.cause["component"] == "tools"
     assert "tools: p99" in incident.summary
-    assert [one.kind for one in incident.events.all()] == ["opened", "evidence", "cause_changed"]
+    assert [one.kind for one in incident.events.steps()] == ["opened", "evidence", "cause_changed"]
     assert len(told(feature)) == 1
 
 
@@ -339,7 +339,7 @@ def test_a_page_for_the_whole_answer_names_a_component_of_its_first_block() -> N
         "observed_ms": pytest.approx(2_100, rel=0.011),
     }
     assert page.summary.endswith("of 800 ms allocated.")
-    opened = page.events.get()
+    opened = page.events.steps().get()
     assert "component_overrun tools" in opened.details["evidence"]
     assert told(feature) == [(channel.name, "opened", "page")]
 
@@ -364,8 +364,8 @@ def test_of_two_pages_the_one_for_the_component_s_own_milestone_takes_its_overru
     look(feature, NOW + MINUTE)
     complete, first_token = incidents_of(feature)
     assert (complete.milestone, first_token.milestone) == ("complete", "first_token")
-    assert complete.events.last().details["left"] == ["component_overrun tools"]  # type: ignore[union-attr]
-    assert "component_overrun tools" in first_token.events.get().details["evidence"]
+    assert complete.events.steps().last().details["left"] == ["component_overrun tools"]  # type: ignore[union-attr]
+    assert "component_overrun tools" in first_token.events.steps().get().details["evidence"]
     for page in (complete, first_token):
         assert page.cause is not None
         assert page.cause["component"] == "tools"

@@ -51,7 +51,7 @@ def make_incident(feature: Feature | None = None, *, now=NOW, **overrides) -> In
 
 
 def kinds(incident: Incident) -> list[str]:
-    return [event.kind for event in incident.events.all()]
+    return [event.kind for event in incident.events.steps()]
 
 
 # -- Opening ----------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def test_a_target_has_one_incident_that_is_not_resolved() -> None:
     again = incidents.open_incident(target=target, finding=finding(), evidence=[], now=NOW)
     assert again is None
     assert len(incidents_of(feature)) == 1
-    assert IncidentEvent.objects.count() == 1
+    assert IncidentEvent.objects.steps().count() == 1
     assert len(told(feature)) == 1
 
 
@@ -121,7 +121,7 @@ def test_acknowledging_says_who_has_it_and_tells_those_who_heard_of_the_opening(
         KIM,
         NOW + MINUTE,
     )
-    event = incident.events.last()
+    event = incident.events.steps().last()
     assert event is not None
     assert (event.kind, event.actor, event.note, event.at) == ("acknowledged", KIM, "On it", NOW + MINUTE)
     assert told(feature) == [(every.name, "opened", "ticket"), (every.name, "acknowledged", "ticket")]
@@ -271,7 +271,7 @@ def test_the_events_alone_rebuild_an_incident_after_any_steps(steps: list[str]) 
             elif step == "merge":
                 incidents.merge(into=page, **rules)
         incident.refresh_from_db()
-        assert without_evidence(replay(incident.events.all())) == facts_of(incident)
+        assert without_evidence(replay(incident.events.steps())) == facts_of(incident)
         transaction.set_rollback(True)
 
 
@@ -328,7 +328,7 @@ def _check(feature: Feature) -> None:
         ).select_related("rule")
     }
     for incident in found:
-        facts = replay(incident.events.all())
+        facts = replay(incident.events.steps())
         assert without_evidence(facts) == facts_of(incident)
         assert facts.evidence <= active, "an incident rests on what holds"
         assert bool(facts.evidence) == (incident.state != "resolved")

@@ -1,0 +1,281 @@
+"""Whether anybody is told of an incident's step, who, and why: every such decision passes through here.
+
+Each leaves an event with the incident ("told"), also where it was to tell nobody: who was told and because of
+what, who was left out, what held it back. "Why did nobody get paged?" is answered by these events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Exists, OuterRef, QuerySet
+
+from budgets.models import User
+
+from .escalation import FLAPPING_EVERY, Policy, Standing, next_step
+from .models import Channel, FollowUp, Incident, IncidentEvent, Notification
+from .notifications import OPENINGS, write
+from .recipients import FOR_PROGRAMS, Recipients, freeze, of_step, personal_channels, whole_team
+from .silences import Hold, holds
+
+Event = Notification.Event
+
+FLAPPING = "it comes and goes: one message an hour"
+# The steps of a policy that reach nobody are passed over at once, to the end of the last round.
+NOBODY = "the policy reached nobody"
+
+_OFTEN = frozenset({Event.UPDATED, Event.REPEATED, Event.REMINDER})
+
+
+def tell(*, incident: Incident, event: Event, now: datetime, note: str = "") -> list[Notification]:
+    """Tells of a step that the incident has just taken, in the caller's transaction; the messages that were written.
+
+    An opening (also of a ticket that became a page, of an incident that came back, of one that nobody has any
+    more) goes to the first step of the escalation policy, or to the whole team where no policy fits; unless a
+    silence, a maintenance window or flapping holds it back. What follows goes where an opening went, and an
+    end is told to everybody who heard of the beginning, silence or not. The caller holds the incident's lock.
+    """
+    follow_up = follow_up_of(incident)
+    if event in OPENINGS:
+        if event == Event.OPENED:
+            follow_up.policy = freeze(incident)
+        if event != Event.OPENED:
+            follow_up.heard_at = None
+        follow_up.step = follow_up.round = 0
+        follow_up.news_at = None
+        written = _open(incident, follow_up, event, now, note)
+    elif event == Event.RESOLVED and not incident.resolved_by and _is_too_soon(incident, follow_up, now):
+        _let_go(follow_up)
+        follow_up.news_at = now
+        _log(incident, event, now, held_by=FLAPPING)
+        written = []
+    else:
+        written = _follow(incident, follow_up, event, now, note)
+    _save(incident, follow_up, now)
+    return written
+
+
+def follow_up_of(incident: Incident) -> FollowUp:
+    """Made here for an incident that has none yet."""
+    return FollowUp.objects.get_or_create(incident=incident)[0]
+
+
+def note_news(*, incident: Incident, now: datetime) -> None:
+    """Notes that something is known which nobody was told; it is told with the next update."""
+    follow_up = follow_up_of(incident)
+    if follow_up.news_at is None:
+        follow_up.news_at = now
+        _save(incident, follow_up, now)
+
+
+def note_word(*, incident: Incident, now: datetime) -> None:
+    """Notes that whoever has the incident said something."""
+    follow_up = follow_up_of(incident)
+    follow_up.heard_at = now
+    _save(incident, follow_up, now)
+
+
+def release(*, incident: Incident, now: datetime) -> list[Notification]:
+    """Tells what was held back, now that nothing holds it any more."""
+    follow_up = follow_up_of(incident)
+    event = Event.REOPENED if incident.reopenings else Event.OPENED
+    written = _open(incident, follow_up, event, now, "")
+    _save(incident, follow_up, now)
+    return written
+
+
+def tell_end(*, incident: Incident, now: datetime) -> list[Notification]:
+    """Tells of an end that was held back while the incident came and went."""
+    follow_up = follow_up_of(incident)
+    written = _follow(incident, follow_up, Event.RESOLVED, now, "")
+    _save(incident, follow_up, now)
+    return written
+
+
+def escalate(*, incident: Incident, now: datetime) -> list[Notification]:
+    """Tells whom the next step of the incident's policy names."""
+    follow_up = follow_up_of(incident)
+    written = _take_step(incident, follow_up, Event.OPENED, now, "")
+    _save(incident, follow_up, now)
+    return written
+
+
+def standing_of(incident: Incident, follow_up: FollowUp, hold: Hold | None) -> Standing:
+    """What the clock looks at."""
+    return Standing(
+        state=str(incident.state),
+        is_flapping=incident.is_flapping,
+        policy=_policy(follow_up),
+        next_step_at=follow_up.next_step_at,
+        told_at=follow_up.told_at,
+        news_at=follow_up.news_at,
+        held_until=hold.until if hold else None,
+        was_held=follow_up.held_since is not None,
+        heard_at=follow_up.heard_at,
+    )
+
+
+def hold_on(incident: Incident, now: datetime) -> Hold | None:
+    """The silence or maintenance window that holds back what is to be told of it."""
+    return holds([incident], now=now).get(incident.pk)
+
+
+# Openings
+
+
+def _open(
+    incident: Incident, follow_up: FollowUp, event: Event, now: datetime, note: str
+) -> list[Notification]:
+    hold = hold_on(incident, now)
+    held_by = hold.text if hold else FLAPPING if _is_too_soon(incident, follow_up, now) else ""
+    if not held_by:
+        _let_go(follow_up)
+        return _take_step(incident, follow_up, event, now, note)
+    if follow_up.held_by != held_by:
+        _log(incident, event, now, held_by=held_by, until=hold.until if hold else None)
+    follow_up.held_since = follow_up.held_since or now
+    follow_up.held_by = held_by
+    return []
+
+
+def _take_step(
+    incident: Incident, follow_up: FollowUp, event: Event, now: datetime, note: str
+) -> list[Notification]:
+    """The step at which the policy stands, or the first after it that reaches anybody."""
+    policy = _policy(follow_up)
+    follow_up.next_step_at = None
+    if policy is None:
+        return _send(incident, follow_up, event, whole_team(incident), now, note)
+    left_out: list[dict[str, Any]] = []
+    while True:
+        step, round_ = follow_up.step, follow_up.round
+        recipients = of_step(incident, policy, step, now=now)
+        recipients.left_out[:0] = left_out
+        following = policy.after(step, round_)
+        if recipients or following is None:
+            break
+        left_out = recipients.left_out
+        follow_up.step, follow_up.round = following
+    about: dict[str, Any] = {"policy": policy.name, "step": step + 1, "round": round_ + 1}
+    if not recipients and not _told_before(incident):
+        # Better everybody than nobody.
+        everybody = whole_team(incident)
+        recipients.told = {
+            pk: (channel, f"{NOBODY}; {because}") for pk, (channel, because) in everybody.told.items()
+        }
+        recipients.left_out += everybody.left_out
+    if following is not None:
+        follow_up.step, follow_up.round = following
+        follow_up.next_step_at = now + policy.steps[step].wait
+    return _send(incident, follow_up, event, recipients, now, note, about=about)
+
+
+# What follows
+
+
+def _follow(
+    incident: Incident, follow_up: FollowUp, event: Event, now: datetime, note: str
+) -> list[Notification]:
+    recipients = Recipients()
+    told = Channel.objects.filter(pk__in=_told_before(incident).values("channel_id"), is_enabled=True)
+    for channel in told.order_by("id"):
+        if event in _OFTEN and channel.kind in FOR_PROGRAMS:
+            recipients.leave_out(channel.name, "programs are told of openings and ends")
+        else:
+            recipients.add(channel, "")
+    if event == Event.REMINDER:
+        recipients = _holder(incident) or recipients
+    if event in (Event.ACKNOWLEDGED, Event.RESOLVED):
+        _let_go(follow_up)
+        follow_up.next_step_at = None
+        follow_up.heard_at = now
+    follow_up.news_at = None
+    return _send(incident, follow_up, event, recipients, now, note)
+
+
+def _holder(incident: Incident) -> Recipients:
+    """Whoever acknowledged it, where that is a person of the team."""
+    found = Recipients()
+    people = User.objects.filter(
+        email=incident.acknowledged_by, is_active=True, memberships__team_id=incident.feature.team_id
+    )
+    for person in people:
+        for channel in personal_channels(incident, person):
+            found.add(channel, "acknowledged it")
+    return found
+
+
+def _told_before(incident: Incident) -> QuerySet[Notification]:
+    """The openings, on their way or delivered, whose channel was told of no end since."""
+    ends = Notification.objects.filter(
+        incident=incident, channel=OuterRef("channel"), event=Event.RESOLVED, pk__gt=OuterRef("pk")
+    )
+    return Notification.objects.filter(
+        ~Exists(ends),
+        incident=incident,
+        event__in=OPENINGS,
+        state__in=[Notification.State.PENDING, Notification.State.DELIVERED],
+    )
+
+
+# All
+
+
+def _send(
+    incident: Incident,
+    follow_up: FollowUp,
+    event: Event,
+    recipients: Recipients,
+    now: datetime,
+    note: str,
+    about: Mapping[str, Any] | None = None,
+) -> list[Notification]:
+    written = write(
+        incident=incident, event=event, recipients=list(recipients.told.values()), now=now, note=note
+    )
+    if written:
+        follow_up.told_at = now
+    if written or event in OPENINGS:
+        told = [
+            {"channel": channel.pk, "name": channel.name, "because": because}
+            for channel, because in recipients.told.values()
+        ]
+        _log(incident, event, now, told=told, left_out=recipients.left_out, **(about or {}))
+    return written
+
+
+def _log(incident: Incident, event: Event, now: datetime, **details: Any) -> None:
+    until = details.pop("until", None)
+    if until is not None:
+        details["until"] = until.isoformat()
+    IncidentEvent.objects.create(
+        incident=incident,
+        kind=IncidentEvent.Kind.TOLD,
+        at=max(now, incident.opened_at),
+        reason=str(event),
+        details=details,
+    )
+
+
+def _is_too_soon(incident: Incident, follow_up: FollowUp, now: datetime) -> bool:
+    if not incident.is_flapping or follow_up.told_at is None:
+        return False
+    return now < follow_up.told_at + FLAPPING_EVERY
+
+
+def _let_go(follow_up: FollowUp) -> None:
+    follow_up.held_since, follow_up.held_by = None, ""
+
+
+def _policy(follow_up: FollowUp) -> Policy | None:
+    return Policy.read(follow_up.policy) if follow_up.policy else None
+
+
+def _save(incident: Incident, follow_up: FollowUp, now: datetime) -> None:
+    """With the instant at which to look at it again."""
+    # A hold is looked for anew when that instant has come: most incidents are held by nothing.
+    hold = hold_on(incident, now) if follow_up.held_since and follow_up.held_by != FLAPPING else None
+    follow_up.next_at = next_step(standing_of(incident, follow_up, hold), now).look_at
+    follow_up.save()
