@@ -192,6 +192,9 @@ def _follow(
         follow_up.next_step_at = None
         follow_up.heard_at = now
     follow_up.news_at = None
+    if event in _OFTEN:
+        # Also where it was for nobody: else it would be due again at once.
+        follow_up.told_at = now
     return _send(incident, follow_up, event, recipients, now, note)
 
 

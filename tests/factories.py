@@ -80,6 +80,7 @@ def make_channel(team: Team, **overrides: Any) -> Channel:
         "url": overrides.pop("url", "http://127.0.0.1:9/hook"),
         "secret": overrides.pop("secret", SECRET),
     }
+    config = overrides.pop("config", config)
     values = {"name": f"channel {next(_numbers)}", "kind": "webhook", "min_severity": Severity.TICKET}
     return Channel.objects.create(team=team, config=config, **{**values, **overrides})
 

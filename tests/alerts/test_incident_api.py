@@ -79,7 +79,10 @@ def test_an_incident_reads_as_its_message_does_and_tells_how_far_it_has_come(
                 "at": "2026-11-21T20:00:30Z",
                 "event": "incident.opened",
                 "told": [
-                    {"channel": Channel.objects.get().name, "because": "a channel of the team, takes tickets and pages"}
+                    {
+                        "channel": Channel.objects.get().name,
+                        "because": "a channel of the team, takes tickets and pages",
+                    }
                 ],
                 "left_out": [],
                 "held_by": None,

@@ -1,0 +1,444 @@
+"""What is told of an incident as time goes by: by whom it goes, what holds it back, and that all of it can be read."""
+
+from __future__ import annotations
+
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+import pytest
+
+from alerts import incidents
+from alerts.escalation import Action
+from alerts.follow_ups import due, follow_up
+from alerts.history import replay
+from alerts.incidents import Finding, Target, facts_of
+from alerts.models import (
+    Channel,
+    EscalationPolicy,
+    FollowUp,
+    Incident,
+    MaintenanceWindow,
+    Notification,
+    Schedule,
+    ScheduleTurn,
+    Silence,
+)
+from budgets.models import Feature, Membership, Team, User
+from tests.alerts.scenes import MINUTE, told
+from tests.factories import NOW, make_channel, make_feature, make_team
+
+pytestmark = pytest.mark.django_db
+
+HOUR = 60 * MINUTE
+KIM = "kim@example.com"
+
+
+@pytest.fixture
+def team() -> Team:
+    return make_team()
+
+
+@pytest.fixture
+def feature(team: Team) -> Feature:
+    return make_feature(team=team, slug="support-chat")
+
+
+@pytest.fixture
+def kim(team: Team) -> User:
+    return member(team, KIM)
+
+
+def member(team: Team, email: str) -> User:
+    user = User.objects.create_user(email=email)
+    Membership.objects.create(team=team, user=user, role="editor")
+    return user
+
+
+def finding(**overrides: Any) -> Finding:
+    values = {
+        "severity": "page",
+        "rule": "burn_rate 1h/5m",
+        "reason": "burning",
+        "summary": "Support chat, first token: burning 15× over 1 h.",
+        "cause": None,
+        "burn_rate": 15.0,
+    }
+    return Finding(**{**values, **overrides})
+
+
+def begin(feature: Feature, now: datetime = NOW, **overrides: Any) -> Incident:
+    incident = incidents.open_incident(
+        target=Target(feature, "production", milestone="first_token"),
+        finding=finding(**overrides),
+        evidence=["burn_rate 1h/5m"],
+        now=now,
+    )
+    assert incident is not None
+    return incident
+
+
+def end(incident: Incident, now: datetime) -> None:
+    incident.refresh_from_db()
+    incidents.resolve_by_rules(incident=incident, reason="recovered", now=now)
+
+
+def pass_until(incident: Incident, now: datetime) -> list[Action]:
+    """Does what becomes due up to `now`, each when it is; the actions."""
+    done: list[Action] = []
+    while (
+        len(done) < 1000 and (at := FollowUp.objects.get(incident=incident).next_at) is not None and at <= now
+    ):
+        done.append(follow_up(incident_id=incident.pk, now=at))
+    return [action for action in done if action != Action.NOTHING]
+
+
+def make_policy(team: Team, *steps: list[tuple[str, str]], wait_minutes: int = 5, **values: Any) -> None:
+    EscalationPolicy.objects.create(
+        team=team,
+        name=values.pop("name", "Pages"),
+        steps=[
+            {"notify": [{"kind": kind, "name": name} for kind, name in step], "wait_minutes": wait_minutes}
+            for step in steps
+        ],
+        **values,
+    )
+
+
+def make_silence(team: Team, *, ends_at: datetime, feature: str = "support-chat") -> Silence:
+    return Silence.objects.create(
+        team=team,
+        matchers=[{"name": "feature", "operator": "=", "value": feature}],
+        reason="Load test",
+        author=KIM,
+        starts_at=NOW - HOUR,
+        ends_at=ends_at,
+    )
+
+
+def told_of(incident: Incident) -> list[dict[str, Any]]:
+    return [{"event": one.reason, **one.details} for one in incident.events.filter(kind="told")]
+
+
+def names(feature: Feature) -> list[tuple[str, str]]:
+    return [(channel, event) for channel, event, _ in told(feature)]
+
+
+# -- Without a policy -------------------------------------------------------------------------------
+
+
+def test_it_repeats_every_four_hours_until_somebody_acknowledges(team: Team, feature: Feature) -> None:
+    make_channel(team, name="mail", kind="email", config={"to": [KIM]})
+    incident = begin(feature)
+    assert pass_until(incident, NOW + 9 * HOUR) == [Action.REPEAT, Action.REPEAT]
+    assert names(feature) == [("mail", "opened"), ("mail", "repeated"), ("mail", "repeated")]
+    incidents.acknowledge(incident_id=incident.pk, actor=KIM, now=NOW + 9 * HOUR)
+    assert pass_until(incident, NOW + 40 * HOUR) == []
+
+
+def test_programs_are_told_of_openings_and_ends_alone(team: Team, feature: Feature) -> None:
+    make_channel(team, name="hook")
+    incident = begin(feature)
+    assert pass_until(incident, NOW + 4 * HOUR) == [Action.REPEAT]
+    end(incident, NOW + 5 * HOUR)
+    assert names(feature) == [("hook", "opened"), ("hook", "resolved")]
+
+
+def test_another_cause_is_told_with_an_update_and_not_within_five_minutes(
+    team: Team, feature: Feature
+) -> None:
+    make_channel(team, name="mail", kind="email", config={"to": [KIM]})
+    incident = begin(feature)
+    for minutes in (1, 2, 7):
+        pass_until(incident, NOW + minutes * MINUTE)
+        incident.refresh_from_db()
+        cause = {"component": f"part {minutes}", "allocated_ms": 1, "observed_ms": 2}
+        incidents.change_cause(
+            incident=incident, cause=cause, summary=f"After {minutes}", now=NOW + minutes * MINUTE
+        )
+    assert pass_until(incident, NOW + 30 * MINUTE) == [Action.UPDATE]
+    updates = Notification.objects.filter(event="incident.updated").order_by("pk")
+    assert [(one.created_at - NOW, one.data["incident"]["cause"]["component"]) for one in updates] == [
+        (5 * MINUTE, "part 2"),
+        (10 * MINUTE, "part 7"),
+    ]
+
+
+def test_what_is_not_due_is_left_alone(team: Team, feature: Feature) -> None:
+    make_channel(team, name="mail", kind="email", config={"to": [KIM]})
+    incident = begin(feature)
+    assert due(now=NOW + HOUR, limit=10) == []
+    assert follow_up(incident_id=incident.pk, now=NOW + HOUR) == Action.NOTHING
+    assert due(now=NOW + 4 * HOUR, limit=10) == [incident.pk]
+
+
+def test_it_says_of_each_channel_why_it_was_told_or_left_out(team: Team, feature: Feature, kim: User) -> None:
+    make_channel(team, name="pages", min_severity="page")
+    make_channel(team, name="off", is_enabled=False)
+    make_channel(team, name="all")
+    make_channel(team, name="kim's own", owner=kim)
+    incident = begin(feature, severity="ticket")
+    (opening,) = told_of(incident)
+    assert [(one["name"], one["because"]) for one in opening["told"]] == [
+        ("all", "a channel of the team, takes tickets and pages")
+    ]
+    assert opening["left_out"] == [
+        {"name": "pages", "because": "takes only pages"},
+        {"name": "off", "because": "switched off"},
+    ]
+    assert Notification.objects.get().because == "a channel of the team, takes tickets and pages"
+
+
+# -- Escalation -------------------------------------------------------------------------------------
+
+
+def test_a_policy_takes_its_steps_until_somebody_acknowledges(team: Team, feature: Feature) -> None:
+    for name in ("first", "second", "never"):
+        make_channel(team, name=name)
+    make_policy(team, [("channel", "first")], [("channel", "second")], repetitions=1)
+    incident = begin(feature)
+    assert names(feature) == [("first", "opened")]
+    pass_until(incident, NOW + 11 * MINUTE)
+    assert names(feature) == [("first", "opened"), ("second", "opened"), ("first", "opened")]
+    incidents.acknowledge(incident_id=incident.pk, actor=KIM, now=NOW + 12 * MINUTE)
+    assert pass_until(incident, NOW + HOUR) == []
+    assert names(feature)[3:] == [("first", "acknowledged"), ("second", "acknowledged")]
+    assert [(one.get("step"), one.get("round")) for one in told_of(incident)][:3] == [(1, 1), (2, 1), (1, 2)]
+
+
+def test_a_policy_is_frozen_into_the_incident_when_it_opens(team: Team, feature: Feature) -> None:
+    first, second = make_channel(team, name="first"), make_channel(team, name="second")
+    make_policy(team, [("channel", "first")], [("channel", "second")])
+    incident = begin(feature)
+    EscalationPolicy.objects.update(
+        steps=[{"notify": [{"kind": "channel", "name": "first"}], "wait_minutes": 1}]
+    )
+    Channel.objects.filter(pk=second.pk).update(name="renamed")
+    pass_until(incident, NOW + 5 * MINUTE)
+    assert [one.channel_id for one in Notification.objects.order_by("pk")] == [first.pk, second.pk]
+
+
+def test_the_first_policy_that_fits_decides(team: Team, feature: Feature) -> None:
+    for name in ("tickets", "pages"):
+        make_channel(team, name=name)
+    only_pages = [{"name": "severity", "operator": "=", "value": "page"}]
+    make_policy(team, [("channel", "pages")], name="Pages", matchers=only_pages, position=1)
+    make_policy(team, [("channel", "tickets")], name="Rest", position=2)
+    incident = begin(feature, severity="ticket")
+    assert names(feature) == [("tickets", "opened")]
+    incident.refresh_from_db()
+    incidents.raise_severity(incident=incident, finding=finding(), now=NOW + MINUTE)
+    assert names(feature) == [("tickets", "opened"), ("pages", "opened")]
+
+
+def test_a_step_goes_to_whoever_is_on_call_and_a_gap_to_the_next_step_at_once(
+    team: Team, feature: Feature, kim: User
+) -> None:
+    make_channel(team, name="chat")
+    values = {"team": team, "time_zone": "UTC", "starts_on": date(2026, 1, 5), "hands_over_at": time(9)}
+    ScheduleTurn.objects.create(
+        schedule=Schedule.objects.create(name="primary", **values), position=0, person=kim
+    )
+    Schedule.objects.create(name="empty", **values)
+    make_policy(team, [("schedule", "empty")], [("schedule", "primary")], [("channel", "chat")])
+    incident = begin(feature)
+    assert names(feature) == [(f"Mail to {KIM}", "opened")]
+    (opening,) = told_of(incident)
+    assert opening["step"] == 2
+    assert "nobody is on call" in opening["left_out"][0]["because"]
+    assert opening["told"][0]["because"] == "step 2 of Pages: on call in primary"
+    mail = Channel.objects.get(owner=kim)
+    assert (mail.kind, mail.config) == ("email", {"to": [KIM]})
+
+
+def test_a_person_is_told_by_their_own_channels(team: Team, feature: Feature, kim: User) -> None:
+    make_channel(team, name="kim's pager", owner=kim)
+    make_policy(team, [("person", KIM)])
+    begin(feature)
+    assert names(feature) == [("kim's pager", "opened")]
+
+
+def test_a_policy_that_reaches_nobody_falls_back_to_the_whole_team(team: Team, feature: Feature) -> None:
+    make_channel(team, name="chat")
+    make_channel(team, name="gone").delete()
+    make_policy(team, [("channel", "gone")], [("person", "left@example.com")])
+    incident = begin(feature)
+    assert names(feature) == [("chat", "opened")]
+    (opening,) = told_of(incident)
+    assert opening["told"][0]["because"].startswith("the policy reached nobody")
+    assert len(opening["left_out"]) == 2
+
+
+def test_who_acknowledged_is_reminded_and_when_silent_for_long_nobody_has_it(
+    team: Team, feature: Feature, kim: User
+) -> None:
+    make_channel(team, name="chat")
+    make_policy(team, [("channel", "chat")], reminder_minutes=60, unacknowledge_minutes=150)
+    incident = begin(feature)
+    incidents.acknowledge(incident_id=incident.pk, actor=KIM, now=NOW + MINUTE)
+    assert pass_until(incident, NOW + 61 * MINUTE) == [Action.REMIND]
+    assert names(feature)[-1] == (f"Mail to {KIM}", "reminder")
+    incidents.note(incident_id=incident.pk, actor=KIM, text="Still on it", now=NOW + 100 * MINUTE)
+    assert pass_until(incident, NOW + 249 * MINUTE) == [Action.REMIND, Action.REMIND]
+    assert pass_until(incident, NOW + 250 * MINUTE) == [Action.UNACKNOWLEDGE]
+    incident.refresh_from_db()
+    assert (incident.state, incident.acknowledged_by) == ("open", "")
+    assert names(feature)[-1] == ("chat", "unacknowledged")
+    assert pass_until(incident, NOW + 251 * MINUTE) == []
+
+
+# -- Held back --------------------------------------------------------------------------------------
+
+
+def test_a_silence_holds_messages_back_and_they_go_out_when_it_ends(team: Team, feature: Feature) -> None:
+    make_channel(team, name="chat")
+    make_silence(team, ends_at=NOW + 30 * MINUTE)
+    incident = begin(feature)
+    assert told(feature) == []
+    (held,) = told_of(incident)
+    assert "Load test" in held["held_by"]
+    assert datetime.fromisoformat(held["until"]) == NOW + 30 * MINUTE
+    assert pass_until(incident, NOW + 29 * MINUTE) == []
+    assert pass_until(incident, NOW + 30 * MINUTE) == [Action.RELEASE]
+    assert names(feature) == [("chat", "opened")]
+
+
+def test_a_silence_that_is_ended_early_lets_go_within_a_minute(team: Team, feature: Feature) -> None:
+    make_channel(team, name="chat")
+    silence = make_silence(team, ends_at=NOW + 5 * HOUR)
+    incident = begin(feature)
+    Silence.objects.filter(pk=silence.pk).update(ends_at=NOW + MINUTE)
+    assert pass_until(incident, NOW + 2 * MINUTE) == [Action.RELEASE]
+
+
+def test_an_incident_that_ends_in_silence_was_never_told(team: Team, feature: Feature) -> None:
+    make_channel(team, name="chat")
+    make_silence(team, ends_at=NOW + HOUR)
+    incident = begin(feature)
+    end(incident, NOW + 10 * MINUTE)
+    assert pass_until(incident, NOW + 5 * HOUR) == []
+    assert told(feature) == []
+
+
+def test_the_end_is_told_in_a_silence_where_the_beginning_was(team: Team, feature: Feature) -> None:
+    make_channel(team, name="chat")
+    incident = begin(feature)
+    make_silence(team, ends_at=NOW + 9 * HOUR)
+    assert pass_until(incident, NOW + 5 * HOUR) == []
+    end(incident, NOW + 6 * HOUR)
+    assert names(feature) == [("chat", "opened"), ("chat", "resolved")]
+
+
+def test_a_maintenance_window_holds_messages_back(team: Team, feature: Feature) -> None:
+    make_channel(team, name="chat")
+    MaintenanceWindow.objects.create(
+        team=team,
+        name="Backups",
+        matchers=[],
+        time_zone="UTC",
+        starts_on=NOW.date(),
+        starts_at=(NOW - 5 * MINUTE).time(),
+        duration_minutes=15,
+        author=KIM,
+    )
+    incident = begin(feature)
+    assert told(feature) == []
+    assert "Backups" in told_of(incident)[0]["held_by"]
+    assert pass_until(incident, NOW + 20 * MINUTE) == [Action.RELEASE]
+
+
+def test_a_silence_for_another_feature_holds_nothing(team: Team, feature: Feature) -> None:
+    make_channel(team, name="chat")
+    make_silence(team, ends_at=NOW + HOUR, feature="search")
+    begin(feature)
+    assert names(feature) == [("chat", "opened")]
+
+
+def test_acknowledging_what_is_held_back_lets_it_rest(team: Team, feature: Feature) -> None:
+    make_channel(team, name="chat")
+    make_silence(team, ends_at=NOW + HOUR)
+    incident = begin(feature)
+    incidents.acknowledge(incident_id=incident.pk, actor=KIM, now=NOW + MINUTE)
+    assert pass_until(incident, NOW + 3 * HOUR) == []
+    assert told(feature) == []
+
+
+# -- Coming back ------------------------------------------------------------------------------------
+
+
+def come_and_go(feature: Feature, times: int, *, every: timedelta = 10 * MINUTE) -> Incident:
+    """Opens and ends so many times."""
+    for number in range(times):
+        incident = begin(feature, NOW + number * every)
+        end(incident, NOW + number * every + every / 2)
+    return incident
+
+
+def test_a_target_in_trouble_again_within_half_an_hour_has_the_same_incident(
+    team: Team, feature: Feature
+) -> None:
+    make_channel(team, name="chat")
+    first = begin(feature)
+    end(first, NOW + 10 * MINUTE)
+    again = begin(feature, NOW + 39 * MINUTE, severity="ticket")
+    assert again.pk == first.pk
+    again.refresh_from_db()
+    assert (again.state, again.severity, again.reopenings) == ("open", "ticket", 1)
+    assert (again.opened_at, again.reopened_at) == (NOW, NOW + 39 * MINUTE)
+    assert (again.resolved_at, again.resolved_reason) == (None, "")
+    assert [event for _, event in names(feature)] == ["opened", "resolved", "reopened"]
+
+
+def test_after_half_an_hour_it_is_another(feature: Feature) -> None:
+    first = begin(feature)
+    end(first, NOW + 10 * MINUTE)
+    assert begin(feature, NOW + 41 * MINUTE).pk != first.pk
+
+
+def test_one_that_comes_and_goes_is_marked_and_tells_once_an_hour(team: Team, feature: Feature) -> None:
+    make_channel(team, name="chat")
+    incident = come_and_go(feature, times=7)
+    incident.refresh_from_db()
+    assert (incident.reopenings, incident.is_flapping) == (6, True)
+    # Three times it was told as it happened; the third reopening, at 30 min, was held back, and so on.
+    assert [event for _, event in names(feature)] == ["opened", "resolved"] + ["reopened", "resolved"] * 2
+    assert next(one["held_by"] for one in told_of(incident) if "held_by" in one).startswith(
+        "it comes and goes"
+    )
+    # The last word that they heard was an end, and it has ended.
+    assert pass_until(incident, NOW + 5 * HOUR) == [Action.END]
+    assert [event for _, event in names(feature)][6:] == []
+
+
+def test_one_that_flaps_and_stays_open_is_told_within_the_hour(team: Team, feature: Feature) -> None:
+    make_channel(team, name="chat")
+    come_and_go(feature, times=3)
+    incident = begin(feature, NOW + 30 * MINUTE)
+    assert incident.is_flapping
+    last_told_at = FollowUp.objects.get(incident=incident).told_at
+    assert last_told_at == NOW + 25 * MINUTE
+    assert pass_until(incident, NOW + 84 * MINUTE) == []
+    assert pass_until(incident, NOW + 85 * MINUTE) == [Action.RELEASE]
+    assert names(feature)[-1] == ("chat", "reopened")
+    end(incident, NOW + 90 * MINUTE)
+    assert names(feature)[-1] == ("chat", "reopened")
+    assert pass_until(incident, NOW + 145 * MINUTE) == [Action.END]
+    assert names(feature)[-1] == ("chat", "resolved")
+
+
+def test_what_a_person_resolved_does_not_open_again_as_the_same(feature: Feature) -> None:
+    first = begin(feature)
+    incidents.resolve(incident_id=first.pk, actor=KIM, now=NOW + MINUTE)
+    assert begin(feature, NOW + 10 * MINUTE).pk != first.pk
+
+
+def test_the_events_alone_rebuild_one_that_came_back(feature: Feature) -> None:
+    incident = come_and_go(feature, times=5)
+    incident.refresh_from_db()
+    rebuilt = replay(incident.events.all())
+    kept = facts_of(incident)
+    assert (rebuilt.reopenings, rebuilt.is_flapping, rebuilt.reopened_at, rebuilt.state) == (
+        kept.reopenings,
+        kept.is_flapping,
+        kept.reopened_at,
+        kept.state,
+    )
