@@ -266,7 +266,9 @@ def _story(notification: Notification) -> Story:
         return Story.read(notification.data["story"])
     step = cast(Step, notification.event.removeprefix("incident."))
     return Story(
-        step=step, feature_name=notification.data["incident"]["feature"], step_words=step.capitalize()
+        step=step,
+        feature_name=notification.data["incident"]["feature"],
+        step_words="" if step == "opened" else step.capitalize(),
     )
 
 

@@ -33,7 +33,7 @@ def ready() -> tuple[int, dict[str, Any]]:
 
 def swept(seconds_ago: float, *names: str) -> None:
     at = NOW - timedelta(seconds=seconds_ago)
-    for name in names or ("roll_up", "evaluate", "deliver"):
+    for name in names or ("roll_up", "evaluate", "follow_up", "deliver"):
         Sweep.objects.update_or_create(name=name, defaults={"finished_at": at})
 
 
@@ -118,7 +118,7 @@ def test_readyz_counts_batches_that_were_set_aside_and_is_ready_nevertheless(db:
     assert (status, document["failed_batches"]) == (200, 2)
 
 
-@pytest.mark.parametrize("name", ["roll_up", "evaluate", "deliver"])
+@pytest.mark.parametrize("name", ["roll_up", "evaluate", "follow_up", "deliver"])
 def test_readyz_names_the_sweep_that_is_stale(name: str, db: None) -> None:
     swept(2.0)
     swept(61.0, name)
