@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django import Settings
 
-from alerts.tasks import deliver_due, evaluate
+from alerts.tasks import deliver_due, evaluate, follow_up
 from budgets.models import Batch, Sweep
 from budgets.tasks import roll_up
 from tests.factories import NOW, make_feature, make_traffic
@@ -75,6 +75,7 @@ def test_readyz_is_ready_once_every_sweep_has_run(db: None) -> None:
     roll_up()
     assert ready()[0] == 503
     evaluate()
+    follow_up()
     deliver_due()
     assert ready()[0] == 200
 
