@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from budgets.burn_rates import Severity
+from budgets.limits import budgets_in_force
 from budgets.minute_counts import minute_counts
-from budgets.models import Feature
+from budgets.models import Feature, Series
 
 from .explanations import Explanation, explain, longest_window
+from .models import AlertRule
 from .replays import Episode, Minutes, Transition, episodes, is_replayable, replay, together
 from .rules import Rule, Status
+from .sights import COMPONENT, MILESTONE, Scene, sights_of
 
 DAYS = 28
 TRAFFIC_DAYS = 7
 """What the feature's traffic is taken from."""
+
+NOT_REPLAYED = "Rules of this kind are not replayed: they look at more than counters."
 
 _HOUR = timedelta(hours=1)
 
@@ -94,6 +99,52 @@ def study(
     return Study(explain(rules, requests_per_hour=found.requests_per_hour), found)
 
 
+@dataclass(frozen=True, slots=True)
+class RuleStudy:
+    """What an alert rule says of itself, by the targets that it watches: "milestone:first_token", "component:tools"."""
+
+    by_target: Mapping[str, Study]
+    note: str
+    """Why there is nothing to say of it, for a person; else empty."""
+
+
+def study_rule(*, rule: AlertRule, now: datetime, days: int = DAYS) -> RuleStudy:
+    """Studies a rule that is sound and need not be saved, by the latency budgets that are in force now.
+
+    A few statements for each target.
+    """
+    feature = rule.feature
+    budgets = {milestone: budget for (_, milestone), budget in budgets_in_force([feature.pk], now).items()}
+    series = Series.objects.filter(feature=feature, environment=rule.environment)
+    targets = {
+        f"{MILESTONE}{milestone}" if component is None else f"{COMPONENT}{component}"
+        for milestone, component in series.values_list("milestone", "component__name").distinct()
+    }
+    withdrawn, sights = sights_of(rule, Scene(feature, budgets, sorted(targets)))
+    by_target: dict[str, dict[str, Rule]] = {}
+    for key, sight in sights.items():
+        if is_replayable(sight.judge):
+            by_target.setdefault(sight.target, {})[key] = sight.judge
+    found = {}
+    for target, rules in by_target.items():
+        kind, name = target.split(":", 1)
+        found[target] = study(
+            feature=feature,
+            milestone=name if kind == "milestone" else None,
+            component=name if kind == "component" else None,
+            environment=rule.environment,
+            rules=rules,
+            now=now,
+            days=days,
+        )
+    note = ""
+    if not sights:
+        note = f"There is nothing that it would watch now ({str(withdrawn).replace('_', ' ')})."
+    elif not found:
+        note = NOT_REPLAYED
+    return RuleStudy(found, note)
+
+
 def backtest(
     *,
     feature: Feature,
@@ -166,7 +217,7 @@ def _notes(
     start: datetime, now: datetime, measured_from: datetime | None, exact_from: datetime, *, has_rules: bool
 ) -> Iterable[str]:
     if not has_rules:
-        yield "Rules of this kind are not replayed: they look at more than counters."
+        yield NOT_REPLAYED
         return
     if measured_from is None:
         yield f"Nothing was measured between {_day(start)} and {_day(now)}."

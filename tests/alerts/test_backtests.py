@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 import pytest
 from django.db import connection
 
-from alerts.backtests import Backtest, backtest, study
+from alerts.backtests import Backtest, backtest, study, study_rule
 from alerts.latency_rules import ThresholdRule
+from alerts.models import AlertRule
 from alerts.rules import ComponentOverrunRule, Rule, milestone_rules
 from budgets.burn_rates import Severity
 from budgets.models import Feature, HourRollup, MinuteRollup, Series
@@ -142,6 +143,41 @@ def test_a_study_explains_at_the_traffic_that_there_is(feature: Feature) -> None
     found = study(feature=feature, milestone="first_token", environment="production", rules=RULES, now=NOW)
     assert found.explanation.requests_per_hour == pytest.approx(300, rel=0.01)
     assert found.backtest.firings == ()
+
+
+def test_a_rule_is_studied_before_it_is_saved(feature: Feature) -> None:
+    fill(feature, MinuteRollup, start=END - 8 * DAY, end=END, step=MINUTE, bad=0, total=5)
+    rule = AlertRule(feature=feature, kind="burn_rate", milestone="first_token", name="mine")
+    found = study_rule(rule=rule, now=NOW)
+    assert (list(found.by_target), found.note) == (["milestone:first_token"], "")
+    [of_milestone] = found.by_target.values()
+    assert [one.key for one in of_milestone.explanation.conditions] == list(RULES)
+    assert of_milestone.explanation.requests_per_hour == pytest.approx(300, rel=0.01)
+    assert rule.pk is None
+
+
+def test_a_rule_of_every_component_is_studied_for_each(feature: Feature) -> None:
+    rule = AlertRule(feature=feature, kind="component_overrun", name="mine")
+    targets = [f"component:{name}" for name in ("model", "retrieval", "tools", "overhead")]
+    assert sorted(study_rule(rule=rule, now=NOW).by_target) == sorted(targets)
+
+
+def test_of_a_rule_that_says_nothing_it_is_told_why(feature: Feature) -> None:
+    retired = AlertRule(feature=feature, kind="burn_rate", milestone="complete", name="mine")
+    assert (
+        study_rule(rule=retired, now=NOW).note
+        == "There is nothing that it would watch now (milestone retired)."
+    )
+    slow = AlertRule(
+        feature=feature,
+        kind="threshold",
+        milestone="first_token",
+        name="slow",
+        parameters={"threshold_ms": 300},
+    )
+    assert study_rule(rule=slow, now=NOW).note == (
+        "Rules of this kind are not replayed: they look at more than counters."
+    )
 
 
 def test_four_weeks_are_studied_in_a_fraction_of_a_second(feature: Feature) -> None:
