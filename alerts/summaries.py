@@ -25,7 +25,7 @@ from .wording import (
     p99_of_limit,
 )
 
-_ENDINGS = {
+ENDINGS = {
     "recovered": "Recovered",
     "no_data_timeout": "Silent, not recovered: no more data came",
     "milestone_retired": "Ended, because the milestone was retired",
@@ -142,7 +142,7 @@ def ending(incident: Incident) -> str:
     """How a resolved incident ended, in words."""
     if incident.resolved_by:
         return f"Resolved by {incident.resolved_by}"
-    return _ENDINGS.get(incident.resolved_reason, "Resolved")
+    return ENDINGS.get(incident.resolved_reason, "Resolved")
 
 
 def story(incident: Incident, event: str, *, note: str, now: datetime) -> Story:

@@ -242,8 +242,13 @@ def _send(
         follow_up.told_at = now
     if written or event in OPENINGS:
         told = [
-            {"channel": channel.pk, "name": channel.name, "because": because}
-            for channel, because in recipients.told.values()
+            {
+                "notification": one.pk,
+                "channel": one.channel_id,
+                "name": one.channel.name,
+                "because": one.because,
+            }
+            for one in written
         ]
         _log(incident, event, now, told=told, left_out=recipients.left_out, **(about or {}))
     return written

@@ -11,8 +11,9 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Case, Count, IntegerField, Value, When
 from django.urls import reverse
 
-from alerts.models import Incident, IncidentEvent, Notification
-from alerts.summaries import ending
+from alerts.contexts.tellings import Tellings, tellings
+from alerts.models import Incident, IncidentEvent
+from alerts.summaries import ENDINGS, ending
 from budgets import charts, formats
 from budgets.contexts.parts import ChartPlace, milestone_name
 from budgets.models import Feature, User
@@ -149,6 +150,27 @@ class LogEntry:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What one component has to do with it, in words; what is not known is empty."""
+
+    name: str
+    is_cause: bool
+    excess: str
+    share: str
+    but_for: str
+    observed: str
+    allocated: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that changed in the hours before."""
+
+    at: datetime
+    text: str
+
+
+@dataclass(frozen=True)
 class IncidentPage:
     incident: Incident
     as_of: datetime
@@ -161,7 +183,10 @@ class IncidentPage:
     facts: list[Fact]
     cause: str
     log: list[LogEntry]
-    deliveries: Sequence[Notification]
+    tellings: Tellings
+    shares: list[Share]
+    shares_by: str
+    changes: list[Change]
     charts: list[ChartPlace] = field(default_factory=list)
 
 
@@ -171,6 +196,7 @@ def incident_page(incident: Incident, *, can_edit: bool, now: datetime) -> Incid
     target = target_name(incident)
     icon = {"open": "✕ ", "acknowledged": "▲ "}.get(incident.state, "")
     query = f"?milestone={incident.milestone}" if incident.milestone else ""
+    events = list(incident.events.all())
     return IncidentPage(
         incident=incident,
         as_of=now,
@@ -182,10 +208,11 @@ def incident_page(incident: Incident, *, can_edit: bool, now: datetime) -> Incid
         feature_url=f"{incident.feature.get_absolute_url()}{query}",
         facts=_facts(incident, now),
         cause=_cause(incident),
-        log=[_entry(event, incident) for event in incident.events.all()],
-        deliveries=list(
-            incident.notifications.select_related("channel").prefetch_related("attempts").order_by("id")
-        ),
+        log=[_entry(event, incident) for event in events if event.kind != Kind.TOLD],
+        tellings=tellings(incident, events),
+        shares=_shares(incident),
+        shares_by=_shares_by(incident),
+        changes=[Change(datetime.fromisoformat(one["at"]), one["text"]) for one in incident.changes],
         charts=_chart_places(incident, target),
     )
 
@@ -282,8 +309,18 @@ def _entry(event: IncidentEvent, incident: Incident) -> LogEntry:
             )
         case Kind.ACKNOWLEDGED:
             mark, text = "▲", f"Acknowledged{by}"
+        case Kind.UNACKNOWLEDGED:
+            mark = "✕"
+            text = f"Open again: nothing was heard of {details.get('acknowledged_by') or 'who had it'}"
+        case Kind.NOTED:
+            text = f"Note{by}"
         case Kind.RESOLVED:
-            mark, text = "✓", ending(incident)
+            mark, text = "✓", f"Resolved{by}" if event.actor else _ended(event)
+        case Kind.REOPENED:
+            severity = details.get("severity", incident.severity)
+            mark, text = "✕", f"Came back as a {severity}: {_listed(details.get('evidence', []))}"
+        case Kind.FLAPPING:
+            text = "It comes and goes: from here on it is told once an hour"
         case Kind.MERGED:
             into = details.get("into")
             mark, text, url = (
@@ -292,6 +329,50 @@ def _entry(event: IncidentEvent, incident: Incident) -> LogEntry:
                 reverse("incident", args=[into]),
             )
     return LogEntry(mark=mark, text=text, at=event.at, note=event.note, url=url)
+
+
+def _ended(event: IncidentEvent) -> str:
+    return ENDINGS.get(event.reason, "Resolved")
+
+
+def _shares(incident: Incident) -> list[Share]:
+    """The components, the worst first."""
+    cause = incident.cause["component"] if incident.cause else None
+    return [
+        Share(
+            name=one["component"] or "in no component that is measured",
+            is_cause=one["component"] is not None and one["component"] == cause,
+            excess=_signed_ms(one["excess_ms"]),
+            share="" if one["share_ratio"] is None else formats.percent(one["share_ratio"]),
+            but_for="" if one["but_for_ratio"] is None else formats.percent(one["but_for_ratio"]),
+            observed="" if one["observed_ms"] is None else formats.duration(one["observed_ms"]),
+            allocated="" if one["allocated_ms"] is None else formats.limit(one["allocated_ms"]),
+        )
+        for one in (incident.attribution or {}).get("components", [])
+    ]
+
+
+def _signed_ms(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{'+' if value > 0 else '−' if value < 0 else ''}{formats.duration(abs(value))}"
+
+
+def _shares_by(incident: Incident) -> str:
+    """What the shares are computed from, in a sentence."""
+    found = incident.attribution
+    if not found:
+        return ""
+    if found["by"] == "requests":
+        sample = ", a sample," if found.get("is_sampled") else ""
+        return (
+            f"From {formats.count(found['over'])} requests over the latency budget and {formats.count(found['within'])} "
+            f"within it{sample} that carry a trace id: how much longer each component takes in the slow ones."
+        )
+    return (
+        "From the components' p99 against their allocations: too few requests carry a trace id to compare slow "
+        "requests with the others."
+    )
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -115,6 +115,24 @@ def resolve(request: PageRequest, pk: int) -> HttpResponse:
     )
 
 
+@login_required
+@require_POST
+def note(request: PageRequest, pk: int) -> HttpResponse:
+    """Keeps a word with the incident, and leaves it where it is."""
+    found = _visible_incident(request, pk)
+    require_role(request.user, found.feature.team, Role.EDITOR, "act on its incidents")
+    form = NoteForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, f"Nothing was kept. {form.errors['note'].as_text().removeprefix('* ')}")
+    elif not form.cleaned_data["note"]:
+        messages.error(request, "Nothing was kept: write a note first.")
+    else:
+        text = form.cleaned_data["note"]
+        incidents.note(incident_id=pk, actor=request.user.email, text=text, now=timezone.now())
+        messages.success(request, "The note is kept with the incident.")
+    return redirect("incident", pk=pk)
+
+
 def _act(request: PageRequest, pk: int, verb: Callable[..., Incident], done: str) -> HttpResponse:
     found = _visible_incident(request, pk)
     require_role(request.user, found.feature.team, Role.EDITOR, "act on its incidents")

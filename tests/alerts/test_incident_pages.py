@@ -14,7 +14,15 @@ from pytest_django import DjangoAssertNumQueries
 
 from alerts import incidents
 from alerts.incidents import Finding, Target
-from alerts.models import Channel, DeliveryAttempt, Incident, IncidentEvent, Notification
+from alerts.models import (
+    Channel,
+    DeliveryAttempt,
+    EscalationPolicy,
+    Incident,
+    IncidentEvent,
+    Notification,
+    Silence,
+)
 from budgets.models import Component, Feature, Membership, Team, User
 from tests.factories import NOW, make_channel, make_feature, make_team, make_traffic
 from tests.people import PASSWORD, make_person
@@ -101,6 +109,12 @@ def page(client: Client, address: str, **headers: Any) -> str:
 def text_of(html: str) -> str:
     html = re.sub(r"<(script|style|title).*?</\1>", " ", html, flags=re.S)
     return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", html))).replace(" ,", ",").replace(" .", ".")
+
+
+def read_aloud(html: str) -> str:
+    """The text of a page, with spaces only where a reader sees them."""
+    text = text_of(html).replace("\N{NO-BREAK SPACE}", " ")
+    return re.sub(r"\( ", "(", re.sub(r" ([,.:)])", r"\1", text))
 
 
 class TestWhoMaySee:
@@ -271,14 +285,78 @@ class TestIncidentPage:
             error="the receiver answered 503",
         )
 
-        text = text_of(page(viewer, incident.get_absolute_url())).replace("\N{NO-BREAK SPACE}", " ")
+        text = read_aloud(page(viewer, incident.get_absolute_url()))
 
-        assert "on-call hook (Webhook) : opened – Waiting" in text
+        assert "on-call hook (Webhook: a channel of the team, takes tickets and pages) – Waiting" in text
         assert "1. Failed, HTTP 503, 1.84 s. the receiver answered 503" in text
 
     def test_says_so_where_nobody_was_told(self, viewer: Client, incident: Incident) -> None:
         assert not Channel.objects.exists()
-        assert "Nobody: the team had no channel" in text_of(page(viewer, incident.get_absolute_url()))
+        text = text_of(page(viewer, incident.get_absolute_url()))
+        assert "Nobody was told: there was nobody to tell." in text
+        assert "The team has no channel: add one." in text
+
+    def test_says_what_holds_messages_back_and_what_comes_next(
+        self, viewer: Client, feature: Feature, team: Team
+    ) -> None:
+        make_channel(team, name="pages only", min_severity="page")
+        make_channel(team, name="chat")
+        Silence.objects.create(
+            team=team,
+            matchers=[{"name": "component", "operator": "=", "value": "tools"}],
+            reason="Load test",
+            author="kim@example.com",
+            starts_at=NOW - timedelta(hours=3),
+            ends_at=NOW + timedelta(hours=3),
+        )
+        silenced = text_of(page(viewer, open_one(feature, component="tools").get_absolute_url()))
+        assert "Nobody was told: messages are held back by" in silenced
+        assert "Held back by silence “Load test”" in silenced
+
+        told = read_aloud(page(viewer, open_one(feature, severity="ticket").get_absolute_url()))
+        assert "No message has arrived yet: they are being sent." in told
+        assert "Not told: pages only (takes only pages)." in told
+        assert "Whoever was told is told again, while nobody acknowledges it," in told
+
+    def test_names_the_step_of_the_policy_and_the_next(
+        self, viewer: Client, feature: Feature, team: Team
+    ) -> None:
+        make_channel(team, name="chat")
+        make_channel(team, name="pager")
+        steps = [
+            {"notify": [{"kind": "channel", "name": name}], "wait_minutes": 5} for name in ("chat", "pager")
+        ]
+        EscalationPolicy.objects.create(team=team, name="Nights", steps=steps)
+        text = text_of(page(viewer, open_one(feature).get_absolute_url()))
+        assert "Opened: step 1 of Nights" in text
+        assert "Step 2 of Nights (pager), unless somebody acknowledges it," in text
+
+    def test_a_note_is_kept_and_changes_nothing_else(self, editor: Client, incident: Incident) -> None:
+        editor.post(f"{incident.get_absolute_url()}note/", {"note": "Index is being rebuilt"})
+        incident.refresh_from_db()
+        assert incident.state == "open"
+        text = text_of(page(editor, incident.get_absolute_url()))
+        assert "Index is being rebuilt" in text
+        editor.post(f"{incident.get_absolute_url()}note/", {"note": ""})
+        assert incident.events.filter(kind="noted").count() == 1
+
+    def test_shows_how_the_components_share_in_it_and_what_changed(
+        self, viewer: Client, incident: Incident
+    ) -> None:
+        share = {"component": "tools", "allocated_ms": 800, "observed_ms": 2100.0, "excess_ms": 1300.0}
+        attribution = {
+            "by": "requests",
+            "over": 40,
+            "within": 160,
+            "is_sampled": False,
+            "components": [{**share, "share_ratio": 0.81, "but_for_ratio": 0.92}],
+        }
+        changes = [{"kind": "release", "at": "2026-11-21T19:10:00Z", "text": "Release v412 of tools"}]
+        Incident.objects.filter(pk=incident.pk).update(attribution=attribution, changes=changes)
+        text = read_aloud(page(viewer, incident.get_absolute_url()))
+        assert "From 40 requests over the latency budget and 160 within it" in text
+        assert "tools cause +1.30 s 81.0 % 92.0 % 2.10 s 800 ms" in text
+        assert "Release v412 of tools 21 Nov 2026, 19:10 UTC" in text
 
     def test_queries_do_not_grow_with_events_and_notifications(
         self,
