@@ -320,7 +320,7 @@ def _channel(request: HttpRequest, name: str) -> Channel:
 def channel_document(channel: Channel) -> dict[str, Any]:
     """A channel as it is shown to whoever may read: of a webhook the host alone, for its path may be a secret."""
     kind = KINDS[channel.kind]
-    hidden = {*kind.secret_fields, "url"}
+    hidden = {*kind.secret_fields, "url"} if channel.kind == Channel.Kind.WEBHOOK else {*kind.secret_fields}
     document = {
         "name": channel.name,
         "kind": channel.kind,

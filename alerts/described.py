@@ -146,6 +146,11 @@ CHANNELS: dict[str, dict[str, Any]] = {
     "telegram": _service("telegram", "Telegram, by a bot."),
     "pagerduty": _service("pagerduty", "PagerDuty, Events API v2: an alert for each incident."),
     "opsgenie": _service("opsgenie", "Opsgenie, Alert API: an alert for each incident."),
+    "alertmanager": _service(
+        "alertmanager",
+        "Prometheus Alertmanager, API v2: an alert for each incident, sent again while it is open.",
+    ),
+    "apprise": _service("apprise", "Services that the library Apprise knows and that the operator allows."),
 }
 """Kind → the schema of its document."""
 

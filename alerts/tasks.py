@@ -11,7 +11,7 @@ from django.utils import timezone
 from budgets import doorbell, request_ids
 from budgets.models import Sweep
 
-from . import evaluation, follow_ups, notifications, watcher
+from . import evaluation, follow_ups, living_alerts, notifications, watcher
 
 log = logging.getLogger(__name__)
 
@@ -105,3 +105,23 @@ def deliver_due() -> None:
 def give_sign_of_life() -> None:
     """Tells whoever watches this installation that it works, if it does."""
     watcher.give_sign(now=timezone.now())
+
+
+@shared_task
+def renew_living_alerts() -> None:
+    """Has the alerts sent again that a channel would forget by itself, a task for each channel."""
+    for channel_id in living_alerts.due_channels(now=timezone.now()):
+        doorbell.send("alerts.tasks.renew_living_alerts_of", channel_id)
+
+
+@shared_task
+def renew_living_alerts_of(channel_id: int) -> None:
+    """Sends a channel's alerts again."""
+    done = living_alerts.renew(channel_id=channel_id, now=timezone.now())
+    if done.error:
+        log.warning(
+            "alerts of channel %s were not sent again: %s",
+            channel_id,
+            done.error,
+            extra={"channel_id": channel_id},
+        )

@@ -49,6 +49,8 @@ app.conf.task_routes = {
     "alerts.tasks.deliver": {"queue": "deliver"},
     "alerts.tasks.deliver_due": {"queue": "deliver"},
     "alerts.tasks.give_sign_of_life": {"queue": "deliver"},
+    "alerts.tasks.renew_living_alerts": {"queue": "deliver"},
+    "alerts.tasks.renew_living_alerts_of": {"queue": "deliver"},
     "budgets.tasks.send_account_mails": {"queue": "deliver"},
 }
 
@@ -69,6 +71,7 @@ app.conf.beat_schedule = {
     "follow up incidents: escalate, update, repeat, remind": _every(5, "alerts.tasks.follow_up"),
     "tell whoever watches this installation that it works": _every(30, "alerts.tasks.give_sign_of_life"),
     "deliver notifications that are due": _every(5, "alerts.tasks.deliver_due"),
+    "send alerts again that would be forgotten": _every(15, "alerts.tasks.renew_living_alerts"),
     "mail links for new passwords that were asked for": _every(20, "budgets.tasks.send_account_mails"),
     "judge anew what a first latency budget covers": _every(10, "budgets.tasks.rejudge"),
     "derive closed hours and days": _every(15, "budgets.tasks.compact"),

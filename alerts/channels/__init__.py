@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from alerts.channels import discord, email, opsgenie, pagerduty, slack, teams, telegram, webhook
+from alerts.channels import (
+    alertmanager,
+    apprise,
+    discord,
+    email,
+    opsgenie,
+    pagerduty,
+    slack,
+    teams,
+    telegram,
+    webhook,
+)
 from alerts.channels.base import ChannelKind, InvalidConfig, masked
 from alerts.channels.fields import Field
 from alerts.channels.message import Message, MessageType
-from alerts.channels.services import Service
+from alerts.channels.services import FieldedKind, Service
 
-SERVICES: dict[str, Service] = {
+SERVICES: dict[str, FieldedKind] = {
     "slack": slack.KIND,
     "teams": teams.KIND,
     "discord": discord.KIND,
     "telegram": telegram.KIND,
     "pagerduty": pagerduty.KIND,
     "opsgenie": opsgenie.KIND,
+    "alertmanager": alertmanager.KIND,
+    "apprise": apprise.KIND,
 }
 """Kinds whose fields are all texts, and of which forms and schemas are made."""
 

@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
 
 from alerts.addresses import Network
-from alerts.channels.base import PERMANENT_STATUSES, USER_AGENT
+from alerts.channels.base import PERMANENT_STATUSES, USER_AGENT, ChannelKind
 from alerts.channels.fields import Field, read, secrets_in, without_secrets
 from alerts.channels.message import Message
 from alerts.outbound import DEADLINE_S, Answer, DeliveryError, Resolver, getaddrinfo, post
@@ -70,6 +70,13 @@ def document_in(answer: Answer) -> dict[str, Any]:
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+class FieldedKind(ChannelKind, Protocol):
+    """A kind of channel whose config is a list of texts."""
+
+    @property
+    def fields(self) -> tuple[Field, ...]: ...
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class DeliveryError(Exception):
 class Answer:
     """What the receiver answered, whatever the status: a channel decides which ones mean delivered.
 
+    `status` is 0 where a library keeps it to itself.
     `headers` holds KEPT_HEADERS, in lower case; `excerpt` the beginning of the body as text that can be
     stored and shown; `duration_ms` the time of the whole try.
     """

@@ -14,10 +14,12 @@ from django.db import connection
 from django.utils import timezone
 
 from alerts.channel_settings import save_channel
+from alerts.channels import KINDS as CHANNEL_KINDS
 from alerts.models import Channel
 from budgets.features import declare_feature
 from budgets.models import AuditEntry, Component, Feature, LatencyBudget, Team
 from tests.factories import SECRET, feature_document, make_feature, make_team
+from tests.people import make_person
 
 pytestmark = pytest.mark.django_db
 
@@ -395,3 +397,59 @@ def test_an_export_is_of_a_team_or_of_a_feature() -> None:
     ):
         with pytest.raises(CommandError, match=said):
             run("export", *options)
+
+
+# -- channels of every kind -------------------------------------------------------------------------
+
+# Each secret holds "hidden".
+EVERY_KIND: dict[str, dict[str, Any]] = {
+    "webhook": {"url": "https://93.184.215.14/T0", "secret": SECRET},
+    "email": {"to": ["oncall@example.com"]},
+    "slack": {"url": "https://93.184.215.14/services/hidden"},
+    "teams": {"url": "https://93.184.215.14/workflows/hidden"},
+    "discord": {"url": "https://93.184.215.14/api/webhooks/hidden"},
+    "telegram": {"token": "110201543:hidden" + "A" * 30, "chat_id": "-100123", "topic_id": "5"},
+    "pagerduty": {"routing_key": "hidden" + "0" * 26, "region": "eu"},
+    "opsgenie": {"api_key": "hidden" + "0" * 20, "region": "us"},
+    "alertmanager": {"url": "https://93.184.215.14/", "authorization": "Bearer hidden"},
+    "apprise": {"url": "pover://hidden" + "u" * 24 + "@hidden" + "a" * 24},
+}
+
+
+def test_channels_of_every_kind_are_applied_exported_and_applied_again(file: Path) -> None:
+    make_team(slug="assistants")
+    documents = [
+        yaml.safe_dump(
+            {
+                "apiVersion": "v1",
+                "kind": "Channel",
+                "team": "assistants",
+                "name": kind,
+                "spec": {"kind": kind, **config, "min_severity": "page"},
+            }
+        )
+        for kind, config in EVERY_KIND.items()
+    ]
+    assert EVERY_KIND.keys() == CHANNEL_KINDS.keys()
+    said = apply(file, *documents)
+    assert {one.kind: one.config for one in Channel.objects.all()} == EVERY_KIND
+    exported = run("export")
+    assert len(list(yaml.safe_load_all(exported))) == len(EVERY_KIND)
+    for text in (said, exported, str(list(AuditEntry.objects.values()))):
+        assert "hidden0" not in text
+        assert "hiddenA" not in text
+        assert "hiddenu" not in text
+        assert "/hidden" not in text
+        assert SECRET not in text
+    assert apply(file, exported).endswith(f"0 of {len(EVERY_KIND)} documents changed.\n")
+    assert {one.kind: one.config for one in Channel.objects.all()} == EVERY_KIND
+
+
+def test_a_persons_own_channel_is_exported_with_its_owner(file: Path) -> None:
+    team = make_team(slug="assistants")
+    make_person("kim@example.com", team=team)
+    document = {"kind": "email", "to": ["kim@example.com"], "owner": "kim@example.com"}
+    save_channel(team=team, name="kim", document=document, actor="a test", now=timezone.now())
+    exported = run("export")
+    assert yaml.safe_load(exported)["spec"]["owner"] == "kim@example.com"
+    assert apply(file, exported).endswith("0 of 1 documents changed.\n")
