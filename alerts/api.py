@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Field, Router, Schema
@@ -14,7 +13,7 @@ from ninja.responses import Response
 from budgets.api.auth import BearerKey
 from budgets.api.pagination import paginate
 from budgets.errors import Refusal
-from budgets.models import Feature, IngestKey
+from budgets.models import Feature
 
 from . import described, incidents
 from .channel_settings import Saved, delete_channel, save_channel
@@ -22,6 +21,7 @@ from .channels import KINDS
 from .described import MAX_NOTE_CHARACTERS
 from .documents import incident_answer
 from .models import Channel, Incident, IncidentEvent, Severity
+from .requests import actor_of, body_of, key_of
 
 router = Router()
 
@@ -142,7 +142,7 @@ class IncidentPage(Schema):
 )
 def list_channels(request: HttpRequest, cursor: str | None = None) -> Response:
     """The team's channels by name, personal ones among them."""
-    kept = Channel.objects.kept().filter(team=_key(request).team).select_related("owner")
+    kept = Channel.objects.kept().filter(team=key_of(request).team).select_related("owner")
     page = paginate(
         kept, cursor, field="name", describe=lambda found: [channel_document(one) for one in found]
     )
@@ -171,9 +171,12 @@ def get_channel(request: HttpRequest, name: str) -> Response:
 )
 def put_channel(request: HttpRequest, name: str) -> Response:
     """Makes the team's channel what the body says."""
-    key = _key(request)
     saved = save_channel(
-        team=key.team, name=name, document=_body(request), actor=f"key {key.name}", now=timezone.now()
+        team=key_of(request).team,
+        name=name,
+        document=body_of(request),
+        actor=actor_of(request),
+        now=timezone.now(),
     )
     return Response(_saved_document(saved), status=201 if saved.is_created else 200)
 
@@ -188,7 +191,7 @@ def put_channel(request: HttpRequest, name: str) -> Response:
 def delete_channel_by_name(request: HttpRequest, name: str) -> HttpResponse:
     """Ends the channel; its name is free again. What it was sent can still be read on its page."""
     found = _channel(request, name)
-    delete_channel(channel_id=found.pk, actor=f"key {_key(request).name}", now=timezone.now())
+    delete_channel(channel_id=found.pk, actor=actor_of(request), now=timezone.now())
     return HttpResponse(status=204)
 
 
@@ -203,7 +206,7 @@ def list_incidents(
     request: HttpRequest, state: str | None = None, feature: str | None = None, cursor: str | None = None
 ) -> dict[str, Any]:
     """The team's incidents, newest first."""
-    team = _key(request).team
+    team = key_of(request).team
     found = Incident.objects.filter(feature__team=team)
     if state is not None:
         if state not in Incident.State.values:
@@ -263,18 +266,13 @@ def resolve_incident(request: HttpRequest, incident_id: str) -> dict[str, Any]:
 
 def _take_step(verb: Callable[..., Incident], request: HttpRequest, incident_id: str) -> dict[str, Any]:
     found, note = _incident(request, incident_id), _note(request)
-    verb(incident_id=found.pk, actor=f"key {_key(request).name}", note=note, now=timezone.now())
+    verb(incident_id=found.pk, actor=actor_of(request), note=note, now=timezone.now())
     return incident_answer(_incident(request, incident_id))
-
-
-def _key(request: HttpRequest) -> IngestKey:
-    key: IngestKey = request.auth  # type: ignore[attr-defined]
-    return key
 
 
 def _incident(request: HttpRequest, incident_id: str) -> Incident:
     """The team's incident. Raises Refusal("unknown_incident", 404), also where it is another team's."""
-    team = _key(request).team
+    team = key_of(request).team
     found = Incident.objects.filter(feature__team=team).select_related("feature", "component")
     is_id = incident_id.isascii() and incident_id.isdigit() and len(incident_id) <= 18
     incident = found.prefetch_related("events").filter(pk=int(incident_id)).first() if is_id else None
@@ -285,15 +283,8 @@ def _incident(request: HttpRequest, incident_id: str) -> Incident:
     return incident
 
 
-def _body(request: HttpRequest) -> Any:
-    try:
-        return msgspec.json.decode(request.body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise Refusal("malformed_json", f"The body is not JSON: {error}. Nothing was saved.") from error
-
-
 def _note(request: HttpRequest) -> str:
-    document = _body(request) if request.body.strip() else {}
+    document = body_of(request) if request.body.strip() else {}
     note = document.get("note", "") if isinstance(document, dict) and document.keys() <= {"note"} else None
     if not isinstance(note, str) or "\0" in note or len(note) > MAX_NOTE_CHARACTERS:
         raise Refusal(
@@ -307,7 +298,7 @@ def _note(request: HttpRequest) -> str:
 
 def _channel(request: HttpRequest, name: str) -> Channel:
     """The team's channel. Raises Refusal("unknown_channel", 404), also where it is another team's."""
-    team = _key(request).team
+    team = key_of(request).team
     kept = Channel.objects.kept().filter(team=team).select_related("owner")
     found = None if "\0" in name else kept.filter(name=name).first()
     if found is None:

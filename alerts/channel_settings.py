@@ -21,6 +21,7 @@ from .channels import KINDS, InvalidConfig
 from .channels.base import ChannelKind
 from .channels.webhook import new_secret
 from .models import Channel, Severity
+from .policies import require_unnamed
 
 MAX_NAME_CHARACTERS = 200
 # What a document says of every channel; the rest is its kind's.
@@ -143,10 +144,13 @@ def rotate_secret(*, channel_id: int, actor: str, now: datetime) -> str:
 def delete_channel(*, channel_id: int, actor: str, now: datetime) -> Channel:
     """Ends the channel. Its name is free again, its secrets are gone, what it was sent can still be read.
 
-    Raises Refusal("unknown_channel") where it was deleted before.
+    Raises Refusal: unknown_channel where it was deleted before, named_by_policy where an escalation policy names it.
     """
     with transaction.atomic():
         channel = _locked(channel_id)
+        # No policy is saved meanwhile that names it.
+        Team.objects.select_for_update(no_key=True).get(pk=channel.team_id)
+        require_unnamed(team=channel.team, kind="channel", name=channel.name)
         before = audited(channel)
         channel.is_enabled, channel.deleted_at = False, now
         channel.config = KINDS[channel.kind].without_secrets(channel.config)

@@ -209,7 +209,7 @@ DELETE_CHANNEL = operation(
     scope="write",
     parameters=[_CHANNEL_NAME],
     answers={204: {"description": "It is told of nothing more; its secrets are forgotten."}},
-    errors=["unknown_channel"],
+    errors=["unknown_channel", "named_by_policy"],
 )
 
 PUT_CHANNEL = operation(

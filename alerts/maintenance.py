@@ -1,4 +1,4 @@
-"""Maintenance windows: when they are open."""
+"""Maintenance windows: when they are open, and how they are saved."""
 
 from __future__ import annotations
 
@@ -6,14 +6,38 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
+from django.db import transaction
+
+from budgets import audit
+from budgets.errors import Refusal
+from budgets.models import Team
+
+from .fields import Fields, name_of, refusal
+from .held import look_again
+from .matchers import described
 from .models import MaintenanceWindow
-from .recurrences import Recurrence, days_of, read_recurrence
-from .wall_clocks import instant_of, local_day
+from .recurrences import InvalidRecurrence, Recurrence, days_of, read_recurrence
+from .wall_clocks import clock, instant_of, local_day
 
 # How far ahead the next occurrences are looked for; a leap day comes back after eight years at most.
 FORESIGHT: Final = timedelta(days=9 * 366)
+MAX_MINUTES: Final = 7 * 24 * 60
+MAX_REASON_CHARACTERS: Final = 500
+# Of a team: each is looked at whenever a message is to go out.
+MAX_WINDOWS: Final = 100
+FIELDS: Final = (
+    "matchers",
+    "reason",
+    "time_zone",
+    "starts_on",
+    "starts_at",
+    "duration_minutes",
+    "recurrence",
+    "enabled",
+)
+READ_ONLY_FIELDS: Final = ("name", "next_occurrences")
 _DAY: Final = timedelta(days=1)
 
 
@@ -56,3 +80,137 @@ def open_at(window: MaintenanceWindow, at: datetime) -> Occurrence | None:
 def next_occurrences(window: MaintenanceWindow, *, now: datetime, count: int = 3) -> list[Occurrence]:
     """The one that is open now, if any, and the next ones: so many, or fewer where no more come."""
     return list(islice(occurrences(window, start=now, end=now + FORESIGHT), count))
+
+
+def read_window(document: Any) -> MaintenanceWindow:
+    """A document as the window that it asks for, without team, name and author; it is not saved.
+
+    {"time_zone": "Europe/Berlin", "starts_on": "2026-11-22", "starts_at": "02:00", "duration_minutes": 120,
+    "recurrence": "FREQ=WEEKLY;BYDAY=SU", "matchers": [...], "reason": "", "enabled": true}. Without a recurrence it comes
+    once, without matchers it is about every incident of the team. Raises Refusal: invalid_document, invalid_maintenance_window.
+    """
+    fields = Fields(document, known=FIELDS, read_only=READ_ONLY_FIELDS, code="invalid_maintenance_window")
+    window = MaintenanceWindow(
+        matchers=fields.matchers(may_be_empty=True),
+        reason=fields.text("reason", most=MAX_REASON_CHARACTERS, default=""),
+        time_zone=fields.time_zone("time_zone"),
+        starts_on=fields.day("starts_on"),
+        starts_at=fields.time_of_day("starts_at"),
+        duration_minutes=fields.whole_number("duration_minutes", least=1, most=MAX_MINUTES),
+        recurrence=fields.text("recurrence", most=500, default="").upper().removeprefix("RRULE:"),
+        is_enabled=fields.flag("enabled", True),
+    )
+    if not fields.wrong:
+        try:
+            begins = instant_of(window.starts_on, window.starts_at, window.time_zone)
+            if next(occurrences(window, start=begins, end=begins + FORESIGHT), None) is None:
+                fields.add("recurrence", "By this rule it never comes.")
+        except InvalidRecurrence as error:
+            fields.add("recurrence", str(error))
+    fields.refuse()
+    return window
+
+
+@dataclass(frozen=True, slots=True)
+class SavedWindow:
+    window: MaintenanceWindow
+    is_created: bool
+
+
+def save_window(
+    *, team: Team, name: str, document: Any, actor: str, now: datetime, is_new: bool | None = None
+) -> SavedWindow:
+    """Makes the team's window of this name what the document says; `read_window` tells what it holds.
+
+    `is_new` says that there must be none of this name (True) or one (False). What windows hold back is looked at again at
+    once. Raises Refusal, and then nothing was saved.
+    """
+    read = read_window(document)
+    wrong: dict[str, list[str]] = {}
+    name = name_of(name, "maintenance window", wrong)
+    if wrong:
+        raise refusal("invalid_maintenance_window", wrong)
+    values = {
+        field.attname: getattr(read, field.attname)
+        for field in MaintenanceWindow._meta.concrete_fields
+        if field.name not in ("id", "team", "name", "author", "created_at")
+    }
+    with transaction.atomic():
+        # One after the other within a team, so that the limit holds.
+        Team.objects.select_for_update(no_key=True).get(pk=team.pk)
+        existing = MaintenanceWindow.objects.filter(team=team, name=name).first()
+        if existing is None and is_new is False:
+            raise _unknown(name)
+        if existing is not None and is_new:
+            raise refusal(
+                "invalid_maintenance_window", {"name": [f"There is a maintenance window {name!r} already."]}
+            )
+        if existing is None and MaintenanceWindow.objects.filter(team=team).count() >= MAX_WINDOWS:
+            raise refusal("invalid_maintenance_window", {"name": [f"A team has at most {MAX_WINDOWS}."]})
+        before = audited(existing) if existing else None
+        window, is_created = MaintenanceWindow.objects.update_or_create(
+            team=team,
+            name=name,
+            defaults=values,
+            create_defaults={**values, "author": actor[:300], "created_at": now},
+        )
+        _record(window, "maintenance_window.saved", actor, before, audited(window), now)
+        if not is_created and before != audited(window):
+            look_again(team.pk, now=now)
+    return SavedWindow(window, is_created)
+
+
+def delete_window(*, team: Team, name: str, actor: str, now: datetime) -> None:
+    """Deletes the team's window of this name; what it holds back is looked at again at once.
+
+    Raises Refusal("unknown_maintenance_window").
+    """
+    with transaction.atomic():
+        found = MaintenanceWindow.objects.select_for_update().filter(team=team, name=name)
+        window = None if "\0" in name else found.first()
+        if window is None:
+            raise _unknown(name)
+        before = audited(window)
+        window.delete()
+        _record(window, "maintenance_window.deleted", actor, before, None, now)
+        look_again(team.pk, now=now)
+
+
+def window_document(window: MaintenanceWindow) -> dict[str, Any]:
+    """What `save_window` would take to change nothing."""
+    return {
+        "matchers": window.matchers,
+        "reason": window.reason,
+        "time_zone": window.time_zone,
+        "starts_on": window.starts_on.isoformat(),
+        "starts_at": clock(window.starts_at),
+        "duration_minutes": window.duration_minutes,
+        "recurrence": window.recurrence,
+        "enabled": window.is_enabled,
+    }
+
+
+def audited(window: MaintenanceWindow) -> dict[str, Any]:
+    """A window as the audit log keeps it."""
+    return {**window_document(window), "matchers": described(window.matchers)}
+
+
+def _record(
+    window: MaintenanceWindow,
+    action: str,
+    actor: str,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+    now: datetime,
+) -> None:
+    audit.record(
+        team=window.team, actor=actor, action=action, subject=window.name, before=before, after=after, now=now
+    )
+
+
+def _unknown(name: str) -> Refusal:
+    return Refusal(
+        "unknown_maintenance_window",
+        f"The team has no maintenance window {name!r:.220}. Nothing was changed.",
+        status=404,
+    )

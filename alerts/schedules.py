@@ -1,4 +1,4 @@
-"""On-call schedules as they are stored: who is on call."""
+"""On-call schedules: who is on call by them, and how they are saved."""
 
 from __future__ import annotations
 
@@ -8,15 +8,31 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import Any, Final
 
-from budgets.models import Membership, User
+from django.db import transaction
 
+from budgets import audit
+from budgets.errors import Refusal
+from budgets.models import Membership, Team, User
+
+from .fields import Fields, name_of, read_time, refusal
 from .models import Schedule, ScheduleOverride, ScheduleTurn
+from .policies import require_unnamed
 from .rotas import WEEKDAYS, Because, Hours, Override, Rota, stretch_at
+from .wall_clocks import clock
 
 # No override lasts longer, so none that is over for longer has a say in who is on call.
 MAX_OVERRIDE: Final = timedelta(days=90)
+MAX_TURN_DAYS: Final = 56
+MAX_PLACES: Final = 100
+MAX_HOURS: Final = 20
+MAX_SCHEDULES: Final = 100
+# Of a schedule, in force or coming.
+MAX_OVERRIDES: Final = 200
+MAX_DAYS_AHEAD: Final = 366
+FIELDS: Final = ("time_zone", "starts_on", "hands_over_at", "turn_days", "people", "hours")
+READ_ONLY_FIELDS: Final = ("name", "overrides")
 # How far around an instant its shift is looked for: two turns of the longest kind.
-_REACH: Final = timedelta(days=2 * 56 + 8)
+_REACH: Final = timedelta(days=2 * MAX_TURN_DAYS + 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,4 +114,262 @@ def read_hours(stored: Collection[Mapping[str, Any]]) -> tuple[Hours, ...]:
             closes_at=None if one["to"] == "24:00" else time.fromisoformat(one["to"]),
         )
         for one in stored
+    )
+
+
+# Schedules are saved
+
+
+@dataclass(frozen=True, slots=True)
+class SavedSchedule:
+    schedule: Schedule
+    is_created: bool
+
+
+def save_schedule(
+    *, team: Team, name: str, document: Any, actor: str, now: datetime, is_new: bool | None = None
+) -> SavedSchedule:
+    """Makes the team's schedule of this name what the document says; its overrides stay.
+
+    {"time_zone": "Europe/Berlin", "starts_on": "2026-11-23", "hands_over_at": "09:00", "turn_days": 7,
+    "people": ["ada@example.com", null], "hours": [{"days": ["mon"], "from": "09:00", "to": "17:00"}]}. `people` take turns in
+    this order; null is a gap. Without hours it is around the clock; `to` may be 24:00, and one that is not after `from` is
+    that of the next day. `is_new` says that there must be none of this name (True) or one (False). Raises Refusal, and
+    then nothing was saved.
+    """
+    fields = Fields(document, known=FIELDS, read_only=READ_ONLY_FIELDS, code="invalid_schedule")
+    name = name_of(name, "schedule", fields.wrong)
+    values = {
+        "time_zone": fields.time_zone("time_zone"),
+        "starts_on": fields.day("starts_on"),
+        "hands_over_at": fields.time_of_day("hands_over_at"),
+        "turn_days": fields.whole_number("turn_days", least=1, most=MAX_TURN_DAYS, default=7),
+        "hours": _hours(fields),
+    }
+    with transaction.atomic():
+        # One after the other within a team; who stands in a schedule is not removed meanwhile.
+        Team.objects.select_for_update(no_key=True).get(pk=team.pk)
+        existing = Schedule.objects.filter(team=team, name=name).first() if name else None
+        before = schedule_document(existing) if existing else None
+        people = _people(fields, team, before["people"] if before else [])
+        if existing is not None and is_new:
+            fields.add("name", f"There is a schedule {name!r} already.")
+        if existing is None and Schedule.objects.filter(team=team).count() >= MAX_SCHEDULES:
+            fields.add("name", f"A team has at most {MAX_SCHEDULES}.")
+        fields.refuse()
+        if existing is None and is_new is False:
+            raise _unknown(name)
+        schedule, is_created = Schedule.objects.update_or_create(
+            team=team, name=name, defaults=values, create_defaults={**values, "created_at": now}
+        )
+        schedule.turns.all().delete()
+        ScheduleTurn.objects.bulk_create(
+            ScheduleTurn(schedule=schedule, position=position, person=person)
+            for position, person in enumerate(people)
+        )
+        _record(schedule, "schedule.saved", actor, before, schedule_document(schedule), now)
+    return SavedSchedule(schedule, is_created)
+
+
+def delete_schedule(*, team: Team, name: str, actor: str, now: datetime) -> None:
+    """Deletes the team's schedule of this name with its overrides.
+
+    Raises Refusal: unknown_schedule, or named_by_policy where an escalation policy names it.
+    """
+    with transaction.atomic():
+        Team.objects.select_for_update(no_key=True).get(pk=team.pk)
+        schedule = None if "\0" in name else Schedule.objects.filter(team=team, name=name).first()
+        if schedule is None:
+            raise _unknown(name)
+        require_unnamed(team=team, kind="schedule", name=schedule.name)
+        before = schedule_document(schedule)
+        schedule.delete()
+        _record(schedule, "schedule.deleted", actor, before, None, now)
+
+
+def add_override(
+    *,
+    schedule_id: int,
+    email: str | None,
+    starts_at: datetime,
+    ends_at: datetime,
+    actor: str,
+    now: datetime,
+) -> ScheduleOverride:
+    """Has somebody of the team, or nobody, on call from one instant to another, before whoever's turn it is.
+
+    Of several at once the one made last holds. Raises Refusal: unknown_schedule, invalid_override.
+    """
+    with transaction.atomic():
+        schedule = _locked(schedule_id)
+        wrong: dict[str, list[str]] = {}
+        person = _members(schedule.team).get(email.strip().lower()) if email is not None else None
+        if email is not None and person is None:
+            wrong["person"] = [f"{email!r:.300} is no member of the team."]
+        if ends_at <= starts_at:
+            wrong["ends_at"] = ["It must end after it starts."]
+        elif ends_at <= now:
+            wrong["ends_at"] = ["It is over already."]
+        elif ends_at - starts_at > MAX_OVERRIDE:
+            wrong["ends_at"] = [
+                f"It lasts at most {MAX_OVERRIDE.days} days: what lasts longer is for the rotation."
+            ]
+        if starts_at > now + timedelta(days=MAX_DAYS_AHEAD):
+            wrong["starts_at"] = [f"It starts at most {MAX_DAYS_AHEAD} days ahead."]
+        if schedule.overrides.filter(ends_at__gt=now).count() >= MAX_OVERRIDES:
+            wrong["person"] = [f"A schedule has at most {MAX_OVERRIDES} overrides that are not over."]
+        if wrong:
+            raise refusal("invalid_override", wrong)
+        override = ScheduleOverride.objects.create(
+            schedule=schedule,
+            person=person,
+            starts_at=starts_at,
+            ends_at=ends_at,
+            author=actor[:300],
+            created_at=now,
+        )
+        _record(schedule, "schedule.override_added", actor, None, override_document(override), now)
+    return override
+
+
+def remove_override(*, schedule_id: int, override_id: int, actor: str, now: datetime) -> ScheduleOverride:
+    """Takes an override back; one that has begun ends now, so that who was on call can still be read.
+
+    One that is over stays as it is. Raises Refusal: unknown_schedule, unknown_override.
+    """
+    with transaction.atomic():
+        schedule = _locked(schedule_id)
+        override = schedule.overrides.select_related("person").filter(pk=override_id).first()
+        if override is None:
+            raise Refusal(
+                "unknown_override",
+                "Somebody took this override back meanwhile. Nothing was changed.",
+                status=404,
+            )
+        before = override_document(override)
+        if override.ends_at <= now:
+            return override
+        if override.starts_at < now:
+            override.ends_at = now
+            override.save(update_fields=["ends_at"])
+            after: dict[str, Any] | None = override_document(override)
+        else:
+            override.delete()
+            after = None
+        _record(schedule, "schedule.override_removed", actor, before, after, now)
+    return override
+
+
+def schedule_document(schedule: Schedule) -> dict[str, Any]:
+    """What `save_schedule` would take to change nothing."""
+    turns = schedule.turns.select_related("person").order_by("position")
+    return {
+        "time_zone": schedule.time_zone,
+        "starts_on": schedule.starts_on.isoformat(),
+        "hands_over_at": clock(schedule.hands_over_at),
+        "turn_days": schedule.turn_days,
+        "people": [turn.person.email if turn.person else None for turn in turns],
+        "hours": schedule.hours,
+    }
+
+
+def override_document(override: ScheduleOverride) -> dict[str, Any]:
+    """An override as programs see it; `person` is null where nobody is on call."""
+    return {
+        "person": override.person.email if override.person else None,
+        "starts_at": audit.instant(override.starts_at),
+        "ends_at": audit.instant(override.ends_at),
+    }
+
+
+def _members(team: Team) -> dict[str, User]:
+    """Who can be on call, by e-mail address."""
+    found = User.objects.filter(memberships__team=team, is_active=True)
+    return {person.email.lower(): person for person in found}
+
+
+def _people(fields: Fields, team: Team, kept: Collection[str | None]) -> list[User | None]:
+    """Who takes turns. Somebody who left the team may keep a place that they have, which is a gap; nobody gets a new one."""
+    value = fields.raw("people")
+    if "people" in fields.wrong:
+        return []
+    if not isinstance(value, list) or not all(one is None or isinstance(one, str) for one in value):
+        fields.add("people", "people must be a list of e-mail addresses, in which null is a gap.")
+        return []
+    if not 1 <= len(value) <= MAX_PLACES:
+        fields.add("people", f"people has 1 to {MAX_PLACES} places, got {len(value)}.")
+        return []
+    members = _members(team)
+    known = {
+        one.email.lower(): one for one in User.objects.filter(email__in=[one for one in kept if one])
+    } | members
+    for number, one in enumerate(value):
+        if one is not None and one.strip().lower() not in known:
+            fields.add("people", f"people[{number}]: {one!r:.300} is no member of the team.")
+    if "people" in fields.wrong:
+        return []
+    return [None if one is None else known[one.strip().lower()] for one in value]
+
+
+def _hours(fields: Fields) -> list[dict[str, Any]]:
+    value = fields.raw("hours", [])
+    if not isinstance(value, list) or len(value) > MAX_HOURS:
+        fields.add("hours", f"hours must be a list of at most {MAX_HOURS}.")
+        return []
+    found = []
+    for number, one in enumerate(value):
+        where = f"hours[{number}]"
+        if not isinstance(one, dict) or one.keys() != {"days", "from", "to"}:
+            fields.add("hours", f'{where} is not {{"days", "from", "to"}}.')
+            continue
+        days, opens_at = one["days"], read_time(one["from"])
+        closes_at = time(0) if one["to"] == "24:00" else read_time(one["to"])
+        if not isinstance(days, list) or not days or any(day not in WEEKDAYS for day in days):
+            fields.add("hours", f"{where}.days must be a list of {', '.join(WEEKDAYS)}.")
+        elif opens_at is None:
+            fields.add("hours", f"{where}.from must be a time of day such as 09:00.")
+        elif closes_at is None:
+            fields.add("hours", f"{where}.to must be a time of day such as 17:00, or 24:00.")
+        elif opens_at == closes_at and one["to"] != "24:00":
+            fields.add("hours", f"{where} ends when it begins; a whole day is 00:00 to 24:00.")
+        else:
+            found.append(
+                {
+                    "days": [day for day in WEEKDAYS if day in days],
+                    "from": clock(opens_at),
+                    "to": "24:00" if one["to"] == "24:00" else clock(closes_at),
+                }
+            )
+    return found
+
+
+def _locked(schedule_id: int) -> Schedule:
+    found = Schedule.objects.select_for_update(of=("self",)).select_related("team")
+    schedule = found.filter(pk=schedule_id).first()
+    if schedule is None:
+        raise _unknown("")
+    return schedule
+
+
+def _unknown(name: str) -> Refusal:
+    which = f"schedule {name!r:.220}" if name else "such schedule"
+    return Refusal("unknown_schedule", f"The team has no {which}. Nothing was changed.", status=404)
+
+
+def _record(
+    schedule: Schedule,
+    action: str,
+    actor: str,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+    now: datetime,
+) -> None:
+    audit.record(
+        team=schedule.team,
+        actor=actor,
+        action=action,
+        subject=schedule.name,
+        before=before,
+        after=after,
+        now=now,
     )

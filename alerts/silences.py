@@ -4,15 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import transaction
+
+from budgets import audit
+from budgets.errors import Refusal
+from budgets.features import instant
+from budgets.models import Team
 
 from . import maintenance
-from .matchers import fits
+from .fields import Fields, refusal
+from .held import look_again
+from .matchers import described, fits
 from .models import Incident, MaintenanceWindow, Silence
 
 # As FollowUp.held_by keeps it.
 MAX_TEXT_CHARACTERS: Final = 300
+MAX_REASON_CHARACTERS: Final = 500
+# Longer than anybody means to hear nothing: what lasts is for a rule, or a channel's severity.
+MAX_DAYS: Final = 90
+MAX_DAYS_AHEAD: Final = 366
+# In force or coming, of a team.
+MAX_SILENCES: Final = 500
+FIELDS: Final = ("matchers", "reason", "starts_at", "ends_at")
+READ_ONLY_FIELDS: Final = ("id", "state", "author", "created_at", "ended_by")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +91,130 @@ def _of_silence(silence: Silence) -> str:
 
 def _of_window(window: MaintenanceWindow) -> str:
     return f"maintenance window “{window.name}”"
+
+
+# Silences are made and ended
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A silence as it would be made."""
+
+    matchers: list[dict[str, str]]
+    reason: str
+    starts_at: datetime
+    ends_at: datetime
+
+
+def read_silence(document: Any, *, now: datetime) -> Draft:
+    """A document as the silence that it asks for: {"matchers", "reason", "starts_at", "ends_at"}.
+
+    Without a start, or with one that is past, it starts now. Raises Refusal: invalid_document, invalid_silence.
+    """
+    fields = Fields(document, known=FIELDS, read_only=READ_ONLY_FIELDS, code="invalid_silence")
+    matchers = fields.matchers(may_be_empty=False)
+    reason = fields.text("reason", least=1, most=MAX_REASON_CHARACTERS)
+    starts_at = max(now, fields.instant("starts_at", default=now))
+    ends_at = fields.instant("ends_at")
+    if "starts_at" not in fields.wrong and starts_at > now + timedelta(days=MAX_DAYS_AHEAD):
+        fields.add("starts_at", f"starts_at is at most {MAX_DAYS_AHEAD} days ahead.")
+    elif "ends_at" not in fields.wrong and ends_at <= starts_at:
+        begins = "now" if starts_at == now else audit.instant(starts_at)
+        fields.add("ends_at", f"ends_at must be after the start ({begins}), got {audit.instant(ends_at)}.")
+    elif "ends_at" not in fields.wrong and ends_at > starts_at + timedelta(days=MAX_DAYS):
+        fields.add(
+            "ends_at",
+            f"A silence lasts at most {MAX_DAYS} days, got {(ends_at - starts_at) / timedelta(days=1):.1f}.",
+        )
+    fields.refuse()
+    return Draft(matchers, reason, starts_at, ends_at)
+
+
+def create_silence(*, team: Team, document: Any, actor: str, now: datetime) -> Silence:
+    """Makes what `read_silence` reads. Raises Refusal, and then nothing was made."""
+    draft = read_silence(document, now=now)
+    with transaction.atomic():
+        # One after the other within a team, so that the limit holds.
+        Team.objects.select_for_update(no_key=True).get(pk=team.pk)
+        if Silence.objects.not_over(now).filter(team=team).count() >= MAX_SILENCES:
+            said = f"The team has {MAX_SILENCES} silences in force or coming already: end some first."
+            raise refusal("invalid_silence", {"document": [said]})
+        silence = Silence.objects.create(
+            team=team,
+            matchers=draft.matchers,
+            reason=draft.reason,
+            author=actor[:300],
+            starts_at=draft.starts_at,
+            ends_at=draft.ends_at,
+            created_at=now,
+        )
+        _record(silence, "silence.created", actor, None, now)
+    return silence
+
+
+def end_silence(*, silence_id: int, actor: str, now: datetime) -> Silence:
+    """Ends it now, or, where it had not begun, before it begins. One that is over stays as it is.
+
+    What it held back is looked at again at once. Raises Refusal("unknown_silence").
+    """
+    with transaction.atomic():
+        silence = (
+            Silence.objects.select_for_update(of=("self",))
+            .select_related("team")
+            .filter(pk=silence_id)
+            .first()
+        )
+        if silence is None:
+            raise Refusal("unknown_silence", "There is no such silence. Nothing was changed.", status=404)
+        if silence.ends_at <= now or silence.ended_by:
+            return silence
+        before = audited(silence)
+        silence.ends_at, silence.ended_by = max(now, silence.starts_at), actor[:300]
+        silence.save(update_fields=["ends_at", "ended_by"])
+        _record(silence, "silence.ended", actor, before, now)
+        look_again(silence.team_id, now=now)
+    return silence
+
+
+def state_of(silence: Silence, now: datetime) -> str:
+    """`coming`, `current` or `past`."""
+    if silence.ends_at <= now or silence.starts_at == silence.ends_at:
+        return "past"
+    return "current" if silence.starts_at <= now else "coming"
+
+
+def silence_document(silence: Silence, *, now: datetime) -> dict[str, Any]:
+    """A silence as programs see it; `ended_by` is null unless somebody ended it before its time."""
+    return {
+        "id": silence.pk,
+        "state": state_of(silence, now),
+        "matchers": silence.matchers,
+        "reason": silence.reason,
+        "author": silence.author,
+        "starts_at": instant(silence.starts_at),
+        "ends_at": instant(silence.ends_at),
+        "created_at": instant(silence.created_at),
+        "ended_by": silence.ended_by or None,
+    }
+
+
+def audited(silence: Silence) -> dict[str, Any]:
+    """A silence as the audit log keeps it."""
+    return {
+        "matchers": described(silence.matchers),
+        "reason": silence.reason,
+        "starts_at": audit.instant(silence.starts_at),
+        "ends_at": audit.instant(silence.ends_at),
+    }
+
+
+def _record(silence: Silence, action: str, actor: str, before: dict[str, Any] | None, now: datetime) -> None:
+    audit.record(
+        team=silence.team,
+        actor=actor,
+        action=action,
+        subject=f"silence {silence.pk}",
+        before=before,
+        after=audited(silence),
+        now=now,
+    )

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from alerts.views import channels, incidents
+from alerts.views import channels, escalation, holds, incidents
 
 urlpatterns = [
     path("incidents/", incidents.incident_list, name="incidents"),
@@ -29,4 +29,33 @@ urlpatterns = [
     path("teams/<slug:slug>/channels/<int:pk>/switch/", channels.switch, name="team-channel-switch"),
     path("teams/<slug:slug>/channels/<int:pk>/secret/", channels.secret, name="team-channel-secret"),
     path("teams/<slug:slug>/channels/<int:pk>/delete/", channels.delete, name="team-channel-delete"),
+    path("teams/<slug:slug>/silences/", holds.silence_list, name="team-silences"),
+    path("teams/<slug:slug>/silences/new/", holds.create, name="team-silence-create"),
+    path("teams/<slug:slug>/silences/<int:pk>/end/", holds.end, name="team-silence-end"),
+    path("teams/<slug:slug>/maintenance/", holds.window_list, name="team-maintenance"),
+    path("teams/<slug:slug>/maintenance/new/", holds.create_window, name="team-window-create"),
+    path("teams/<slug:slug>/maintenance/<int:pk>/", holds.window, name="team-window"),
+    path("teams/<slug:slug>/maintenance/<int:pk>/delete/", holds.remove_window, name="team-window-delete"),
+    path("teams/<slug:slug>/schedules/", escalation.schedule_list, name="team-schedules"),
+    path("teams/<slug:slug>/schedules/new/", escalation.create_schedule, name="team-schedule-create"),
+    path("teams/<slug:slug>/schedules/<int:pk>/", escalation.schedule, name="team-schedule"),
+    path("teams/<slug:slug>/schedules/<int:pk>/edit/", escalation.edit_schedule, name="team-schedule-edit"),
+    path("teams/<slug:slug>/schedules/<int:pk>/overrides/", escalation.override, name="team-override"),
+    path(
+        "teams/<slug:slug>/schedules/<int:pk>/overrides/<int:override_id>/remove/",
+        escalation.take_back,
+        name="team-override-remove",
+    ),
+    path(
+        "teams/<slug:slug>/schedules/<int:pk>/delete/",
+        escalation.remove_schedule,
+        name="team-schedule-delete",
+    ),
+    path("teams/<slug:slug>/escalation/", escalation.policy_list, name="team-policies"),
+    path("teams/<slug:slug>/escalation/new/", escalation.create_policy, name="team-policy-create"),
+    path("teams/<slug:slug>/escalation/<int:pk>/", escalation.edit_policy, name="team-policy"),
+    path("teams/<slug:slug>/escalation/<int:pk>/move/", escalation.move, name="team-policy-move"),
+    path(
+        "teams/<slug:slug>/escalation/<int:pk>/delete/", escalation.remove_policy, name="team-policy-delete"
+    ),
 ]

@@ -43,3 +43,8 @@ def instant_of(day: date, at: time, time_zone: str) -> datetime:
 def local_day(at: datetime, time_zone: str) -> date:
     """The date that the zone's calendars show at this instant."""
     return at.astimezone(ZoneInfo(time_zone)).date()
+
+
+def clock(at: time) -> str:
+    """A time of day as people write it: 09:00, and with seconds where it has any."""
+    return at.isoformat("seconds" if at.second else "minutes")

@@ -11,6 +11,8 @@ from ninja import NinjaAPI
 from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from alerts.api import router as alerts_router
+from alerts.escalation_api import router as escalation_router
+from alerts.holds_api import router as holds_router
 from budgets.api.features import router as features_router
 from budgets.api.measurements import router as measurements_router
 from budgets.errors import Refusal, error_document
@@ -24,6 +26,8 @@ api = NinjaAPI(
 api.add_router("", measurements_router)
 api.add_router("", features_router)
 api.add_router("", alerts_router)
+api.add_router("", holds_router)
+api.add_router("", escalation_router)
 
 
 def _answer(request: HttpRequest, document: dict[str, Any], status: int) -> HttpResponse:

@@ -10,6 +10,7 @@ from django.conf import settings
 from ninja import NinjaAPI
 
 from alerts.described import SCHEMAS as ALERTS_SCHEMAS
+from alerts.holds_described import SCHEMAS as HOLDS_SCHEMAS
 from budgets.api.operations import answer
 from budgets.api.schemas import SCHEMAS as BUDGETS_SCHEMAS
 
@@ -27,6 +28,10 @@ _TAGS = {
     "features": "User-facing flows, their latency budgets, and how they are doing.",
     "incidents": "What a person must look at.",
     "channels": "Where a team's incidents are told.",
+    "silences": "What holds notifications back for once.",
+    "maintenance windows": "What holds notifications back again and again.",
+    "schedules": "Who is on call when.",
+    "escalation policies": "Whom an incident goes to, step after step.",
     "service": "Whether the service itself is well. No key is needed.",
 }
 _SCOPES = {
@@ -56,7 +61,12 @@ def openapi_document(api: NinjaAPI) -> dict[str, Any]:
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": {**found["paths"], **_service_paths()},
         "components": {
-            "schemas": {**found["components"]["schemas"], **BUDGETS_SCHEMAS, **ALERTS_SCHEMAS},
+            "schemas": {
+                **found["components"]["schemas"],
+                **BUDGETS_SCHEMAS,
+                **ALERTS_SCHEMAS,
+                **HOLDS_SCHEMAS,
+            },
             "securitySchemes": {
                 "key": {
                     "type": "http",

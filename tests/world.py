@@ -11,11 +11,47 @@ import msgspec
 from django.utils import timezone
 
 from alerts.incidents import Finding, Target, open_incident
-from alerts.models import Channel, Incident
+from alerts.maintenance import save_window
+from alerts.models import (
+    Channel,
+    EscalationPolicy,
+    Incident,
+    MaintenanceWindow,
+    Schedule,
+    ScheduleOverride,
+    Silence,
+)
+from alerts.policies import save_policy
+from alerts.schedules import add_override, save_schedule
+from alerts.silences import create_silence
 from budgets import ingest
 from budgets.models import Batch, Feature, IngestKey, Invitation, Membership, Team, User
 from tests.factories import SECRET, make_channel, make_feature, make_key, make_team, measurement
 from tests.people import make_person
+
+EVERYTHING = [{"name": "feature", "operator": "~", "value": "*"}]
+OF_KIND = {
+    "maintenance-windows": "nightly",
+    "schedules": "primary",
+    "escalation-policies": "pages",
+}
+DOCUMENTS: dict[str, dict[str, Any]] = {
+    "silences": {"matchers": EVERYTHING, "reason": "Load test", "ends_at": 0},
+    "maintenance-windows": {
+        "time_zone": "Europe/Berlin",
+        "starts_on": "2026-11-22",
+        "starts_at": "02:00",
+        "duration_minutes": 60,
+        "recurrence": "FREQ=DAILY",
+    },
+    "schedules": {
+        "time_zone": "Europe/Berlin",
+        "starts_on": "2026-11-02",
+        "hands_over_at": "09:00",
+        "people": ["member@example.com"],
+    },
+    "escalation-policies": {"steps": [{"notify": [{"kind": "person", "name": "member@example.com"}]}]},
+}
 
 
 @dataclass
@@ -30,6 +66,11 @@ class World:
     feature: Feature
     incident: Incident
     channel: Channel
+    silence: Silence
+    window: MaintenanceWindow
+    schedule: Schedule
+    override: ScheduleOverride
+    policy: EscalationPolicy
     key: IngestKey
     batch: Batch
     member: User
@@ -43,6 +84,10 @@ class World:
             "/channels": self.channel.pk,
             "/keys": self.key.pk,
             "/invitations": self.invitation.pk,
+            "/silences": self.silence.pk,
+            "/maintenance": self.window.pk,
+            "/schedules": self.schedule.pk,
+            "/escalation": self.policy.pk,
         }
         parameters: dict[str, Any] = {
             "user_id": self.member.pk,
@@ -57,6 +102,11 @@ class World:
         for part, value in pk.items():
             if f"{part}/" in route:
                 parameters["pk"] = value
+        for part, name in OF_KIND.items():
+            if f"/{part}/" in route:
+                parameters["name"] = name
+        parameters["silence_id"] = self.silence.pk
+        parameters["override_id"] = self.override.pk
         if route.startswith("/features/") and "/charts/" in route:
             parameters["name"] = "allocation"
         path = re.sub(r"\{(\w+)\}", lambda match: str(parameters[match[1]]), route)
@@ -78,6 +128,9 @@ class World:
                 self.feature, ended_at=timezone.now(), duration_ms=900, milestone="first_token"
             )
             return msgspec.json.encode({"measurements": [item]})
+        for part, document in DOCUMENTS.items():
+            if method in ("POST", "PUT") and f"/{part}" in route:
+                return msgspec.json.encode(document)
         if method == "PUT" and "/features/" in route:
             return b'{"name": "Support chat", "components": [], "latency_budgets": []}'
         if method == "PUT":
@@ -101,16 +154,40 @@ def make_world() -> World:
         now=now,
     )
     assert incident is not None
+    channel = make_channel(team, name="hooks", secret=SECRET)
+    member = make_person("member@example.com", team=team, role=Membership.Role.VIEWER)
+    DOCUMENTS["silences"]["ends_at"] = (now + timedelta(hours=8)).timestamp()
+    silence = create_silence(team=team, document=DOCUMENTS["silences"], actor="a test", now=now)
+    for part, save in {
+        "maintenance-windows": save_window,
+        "schedules": save_schedule,
+        "escalation-policies": save_policy,
+    }.items():
+        save(team=team, name=OF_KIND[part], document=DOCUMENTS[part], actor="a test", now=now)  # type: ignore[operator]
+    schedule = Schedule.objects.get(team=team)
+    override = add_override(
+        schedule_id=schedule.pk,
+        email=None,
+        starts_at=now,
+        ends_at=now + timedelta(hours=1),
+        actor="a test",
+        now=now,
+    )
     tokens = {scope: make_key(team, scope, now=now)[1] for scope in ("ingest", "read", "write")}
     return World(
         team=team,
         other_team=other_team,
         feature=feature,
         incident=incident,
-        channel=make_channel(team, name="hooks", secret=SECRET),
+        channel=channel,
+        silence=silence,
+        window=MaintenanceWindow.objects.get(team=team),
+        schedule=schedule,
+        override=override,
+        policy=EscalationPolicy.objects.get(team=team),
         key=key,
         batch=Batch.objects.get(pk=answer.batch_id),
-        member=make_person("member@example.com", team=team, role=Membership.Role.VIEWER),
+        member=member,
         invitation=Invitation.objects.create(
             team=team,
             email="new@example.com",

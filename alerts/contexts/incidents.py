@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from django.core.paginator import Page, Paginator
 from django.db.models import Case, Count, IntegerField, Value, When
@@ -13,6 +14,7 @@ from django.urls import reverse
 
 from alerts.contexts.tellings import Tellings, tellings
 from alerts.models import Incident, IncidentEvent
+from alerts.silences import facts_of
 from alerts.summaries import ENDINGS, ending
 from budgets import charts, formats
 from budgets.contexts.parts import ChartPlace, milestone_name
@@ -180,6 +182,8 @@ class IncidentPage:
     can_edit: bool
     is_unresolved: bool
     feature_url: str
+    silence_query: str
+    """Fills in a silence of incidents like this one."""
     facts: list[Fact]
     cause: str
     log: list[LogEntry]
@@ -205,6 +209,9 @@ def incident_page(incident: Incident, *, can_edit: bool, now: datetime) -> Incid
         verdict_state={"open": "breached", "acknowledged": "at_risk"}.get(incident.state, "ok"),
         can_edit=can_edit,
         is_unresolved=is_unresolved,
+        silence_query=urlencode(
+            {name: fact for name, fact in facts_of(incident).items() if name != "severity"}
+        ),
         feature_url=f"{incident.feature.get_absolute_url()}{query}",
         facts=_facts(incident, now),
         cause=_cause(incident),

@@ -18,6 +18,10 @@ class SilenceQuerySet(models.QuerySet["Silence"]):
     def in_force(self, at: datetime) -> SilenceQuerySet:
         return self.filter(starts_at__lte=at, ends_at__gt=at)
 
+    def not_over(self, at: datetime) -> SilenceQuerySet:
+        """In force or coming. One that was ended before it began lasts no time at all."""
+        return self.filter(ends_at__gt=at).exclude(starts_at=F("ends_at"))
+
 
 class Silence(models.Model):
     """No notification about incidents that its matchers fit, from one instant to another.

@@ -93,6 +93,19 @@ OF_ALERTS = {
     "unknown_incident": ErrorCode(404, "The key's team has no such incident."),
     "invalid_channel": ErrorCode(400, "A channel cannot be saved like that; fields says why."),
     "unknown_channel": ErrorCode(404, "The key's team has no such channel."),
+    "invalid_silence": ErrorCode(400, "A silence cannot be made like that; fields says why."),
+    "unknown_silence": ErrorCode(404, "The key's team has no such silence."),
+    "invalid_maintenance_window": ErrorCode(
+        400, "A maintenance window cannot be saved like that; fields says why."
+    ),
+    "unknown_maintenance_window": ErrorCode(404, "The key's team has no such maintenance window."),
+    "invalid_schedule": ErrorCode(400, "An on-call schedule cannot be saved like that; fields says why."),
+    "unknown_schedule": ErrorCode(404, "The key's team has no such on-call schedule."),
+    "invalid_escalation_policy": ErrorCode(
+        400, "An escalation policy cannot be saved like that; fields says why."
+    ),
+    "unknown_escalation_policy": ErrorCode(404, "The key's team has no such escalation policy."),
+    "named_by_policy": ErrorCode(409, "An escalation policy names it: take it out there first."),
 }
 
 # No operation answers with these: they tell of the address or the method.
@@ -121,6 +134,7 @@ BEYOND_THE_API = {
     "for_another_account": "An invitation is for another e-mail address than that of who is logged in.",
     "invalid_invitation": "Nobody can be invited like that: the e-mail address or the role.",
     "invalid_key": "A key cannot be made like that: its name, its team or its scopes.",
+    "invalid_override": "An override of a schedule cannot be made like that; fields says why.",
     "invalid_reason": "Batches are discarded with a reason of 1 to 500 characters.",
     "last_admin": "A team keeps at least one admin.",
     "no_batches": "There is no batch to discard, or all of them are discarded already.",
@@ -133,6 +147,7 @@ BEYOND_THE_API = {
     "too_many_mails": "The address, or where it was asked from, had its share of mails of this hour.",
     "unknown_member": "The person is not in the team any more.",
     "unknown_milestone": "A page was asked for a milestone that the feature does not have.",
+    "unknown_override": "The override of a schedule was taken back.",
     "unknown_role": "A role is viewer, editor or admin.",
 }
 

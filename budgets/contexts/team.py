@@ -18,6 +18,10 @@ TABS = {
     "team-batches": "Batches",
     "team-rejected": "Rejected",
     "team-channels": "Channels",
+    "team-policies": "Escalation",
+    "team-schedules": "On call",
+    "team-silences": "Silences",
+    "team-maintenance": "Maintenance",
     "team-audit": "Audit log",
 }
 

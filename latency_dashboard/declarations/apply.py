@@ -18,6 +18,7 @@ from budgets.teams import create_team
 from . import core_yaml, references
 from .core_yaml import Path
 from .envelopes import Declaration, NotApplied, Problem, repeated
+from .kinds import KINDS
 
 # As the decoder says it of an object, which it names where it is not the whole.
 _UNKNOWN_FIELD = re.compile(r"unknown field `([^`]+)`")
@@ -57,7 +58,8 @@ def apply(
 ) -> Applied:
     """Saves every declaration in one transaction, through the verbs that pages and API use.
 
-    A dry run does the same and rolls it back. Teams are made where they are new. Raises NotApplied with all that is wrong
+    They are saved in the order of their kinds, so that what one refers to is there, wherever it stands in the files. A dry run
+    does the same and rolls it back. Teams are made where they are new. Raises NotApplied with all that is wrong
     with any of them, and then nothing was changed.
     """
     problems = repeated(declarations)
@@ -65,7 +67,7 @@ def apply(
     teams: dict[str, Team] = {}
     new_teams: list[str] = []
     with transaction.atomic():
-        for declaration in declarations:
+        for declaration in sorted(declarations, key=_rank):
             try:
                 with transaction.atomic():
                     team = teams.get(declaration.team) or Team.objects.filter(slug=declaration.team).first()
@@ -79,7 +81,13 @@ def apply(
         if problems:
             raise NotApplied(sorted(problems, key=_position))
         transaction.set_rollback(is_dry_run)
+    places = {id(declaration): place for place, declaration in enumerate(declarations)}
+    outcomes.sort(key=lambda outcome: places[id(outcome.declaration)])
     return Applied(outcomes, new_teams)
+
+
+def _rank(declaration: Declaration) -> int:
+    return list(KINDS).index(declaration.kind.name)
 
 
 def _position(problem: Problem) -> tuple[str, int]:

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from alerts.declarations import DeclaredChannels
+from alerts.declarations import (
+    DeclaredChannels,
+    DeclaredPolicies,
+    DeclaredSchedules,
+    DeclaredSilences,
+    DeclaredWindows,
+)
 from budgets.declarations import DeclaredFeatures, DeclaredKind
 
-# In the order in which an export lists them.
-KINDS: dict[str, DeclaredKind] = {kind.name: kind for kind in (DeclaredFeatures(), DeclaredChannels())}
+# In the order in which they are saved and exported: what a kind refers to comes before it.
+KINDS: dict[str, DeclaredKind] = {
+    kind.name: kind
+    for kind in (
+        DeclaredFeatures(),
+        DeclaredChannels(),
+        DeclaredSchedules(),
+        DeclaredPolicies(),
+        DeclaredWindows(),
+        DeclaredSilences(),
+    )
+}

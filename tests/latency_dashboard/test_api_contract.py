@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
+from alerts.models import Silence
+from alerts.policies import save_policy
+from alerts.schedules import save_schedule
+from alerts.silences import create_silence
 from budgets.features import instant
 from budgets.models import Feature, Sweep
 from latency_dashboard.health import SWEEPS
@@ -18,6 +22,7 @@ from tests.alerts.scenes import burn, look, overrun
 from tests.children import PROJECT
 from tests.factories import make_channel, make_feature, make_key, make_team, make_traffic
 from tests.latency_dashboard.web import web_server
+from tests.people import make_person
 
 pytestmark = [pytest.mark.processes, pytest.mark.django_db(transaction=True)]
 
@@ -30,6 +35,22 @@ def key() -> str:
     now = timezone.now()
     team = make_team(slug="assistants")
     make_channel(team)
+    make_channel(team, name="on-call")
+    for name in ("ada", "bob"):
+        make_person(f"{name}@example.com", team=team)
+    document = {
+        "time_zone": "Europe/Berlin",
+        "starts_on": "2026-11-02",
+        "hands_over_at": "09:00",
+        "people": ["ada@example.com"],
+    }
+    save_schedule(team=team, name="primary", document=document, actor="a test", now=now)
+    steps = [{"notify": [{"kind": "schedule", "name": "primary"}]}]
+    save_policy(team=team, name="primary", document={"steps": steps}, actor="a test", now=now)
+    everything = [{"name": "feature", "operator": "~", "value": "*"}]
+    ends_at = instant(now + timedelta(days=1))
+    silence = {"matchers": everything, "reason": "Load test", "ends_at": ends_at}
+    create_silence(team=team, document=silence, actor="a test", now=now)
     feature: Feature = make_feature(team=team, slug="support-chat", now=now)
     make_traffic(feature, at=now - timedelta(hours=5), count=120, over=0, milestone="first_token")
     overrun(feature, now - timedelta(minutes=1))
@@ -47,6 +68,7 @@ def test_every_answer_is_one_that_the_document_tells_of(key: str, tmp_path: Path
     text = CONFIG.read_text()
     for name, at in instants.items():
         text = text.replace(f'"{name}"', f'"{instant(at)}"')
+    text = text.replace('"SILENCE"', str(Silence.objects.get().pk))
     config = tmp_path / CONFIG.name
     config.write_text(text)
     # Nobody answers for the made-up hosts of webhooks, and the server need not wait for that.

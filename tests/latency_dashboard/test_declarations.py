@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 import yaml
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -15,7 +17,7 @@ from django.utils import timezone
 
 from alerts.channel_settings import save_channel
 from alerts.channels import KINDS as CHANNEL_KINDS
-from alerts.models import Channel
+from alerts.models import Channel, Silence
 from budgets.features import declare_feature
 from budgets.models import AuditEntry, Component, Feature, LatencyBudget, Team
 from tests.factories import SECRET, feature_document, make_feature, make_team
@@ -194,7 +196,8 @@ def test_everything_that_is_wrong_is_told_at_once(file: Path) -> None:
         (
             "kind: Feature",
             "kind: Widget",
-            ":2, document 1, kind: Expected one of Feature, Channel, got 'Widget'.",
+            ":2, document 1, kind: Expected one of Feature, Channel, Schedule, EscalationPolicy, MaintenanceWindow, Silence, "
+            "got 'Widget'.",
         ),
         ("team: assistants", "team: a b", ":3, document 1, team: A team is named by letters"),
         (
@@ -453,3 +456,107 @@ def test_a_persons_own_channel_is_exported_with_its_owner(file: Path) -> None:
     exported = run("export")
     assert yaml.safe_load(exported)["spec"]["owner"] == "kim@example.com"
     assert apply(file, exported).endswith("0 of 1 documents changed.\n")
+
+
+# -- holds and escalation ---------------------------------------------------------------------------
+
+POLICY = """\
+apiVersion: v1
+kind: EscalationPolicy
+team: assistants
+name: pages
+spec:
+  matchers:
+    - {name: severity, operator: =, value: page}
+  steps:
+    - notify:
+        - {kind: schedule, name: primary}
+        - {kind: channel, name: on-call}
+      wait_minutes: 5
+"""
+SCHEDULE = """\
+apiVersion: v1
+kind: Schedule
+team: assistants
+name: primary
+spec:
+  time_zone: Europe/Berlin
+  starts_on: 2026-11-02
+  hands_over_at: '09:00'
+  people: [ada@example.com, null]
+"""
+WINDOW = """\
+apiVersion: v1
+kind: MaintenanceWindow
+team: assistants
+name: Sunday
+spec:
+  time_zone: Europe/Berlin
+  starts_on: 2026-11-22
+  starts_at: '02:00'
+  duration_minutes: 120
+  recurrence: FREQ=WEEKLY;BYDAY=SU
+"""
+SILENCE = """\
+apiVersion: v1
+kind: Silence
+team: assistants
+name: Load test of the index
+spec:
+  matchers:
+    - {name: feature, operator: =, value: support-chat}
+  ends_at: 2026-11-22T02:00:00Z
+"""
+
+
+@pytest.fixture
+def assistants() -> Iterator[Team]:
+    """The team with Ada in it, at a time at which the silence is yet to end."""
+    team = make_team(slug="assistants")
+    make_person("ada@example.com", team=team)
+    with time_machine.travel("2026-11-21T20:00:00Z", tick=False):
+        yield team
+
+
+def test_what_a_document_refers_to_may_stand_after_it(file: Path, assistants: Team) -> None:
+    documents = (POLICY, SILENCE, WINDOW, SCHEDULE, CHANNEL)
+    said = apply(file, *documents)
+    assert said.endswith("5 of 5 documents changed.\n")
+    order = [
+        said.index(f"{line}: new")
+        for line in ("EscalationPolicy pages", "Schedule primary", "Channel on-call")
+    ]
+    assert order == sorted(order), "they are told of in the order of the file"
+    assert apply(file, *documents).endswith("0 of 5 documents changed.\n")
+
+
+def test_holds_and_escalation_are_exported_and_change_nothing(file: Path, assistants: Team) -> None:
+    apply(file, POLICY, SILENCE, WINDOW, SCHEDULE, CHANNEL)
+    exported = run("export")
+    kinds = [one["kind"] for one in yaml.safe_load_all(exported)]
+    assert kinds == ["Channel", "Schedule", "EscalationPolicy", "MaintenanceWindow", "Silence"]
+    file.write_text(exported.replace("T0-a-token", "${TOKEN}"))
+    assert run("apply", str(file)).endswith("0 of 5 documents changed.\n")
+
+
+def test_a_silence_that_changes_is_ended_and_made_anew(file: Path, assistants: Team) -> None:
+    apply(file, SILENCE)
+    said = apply(file, SILENCE.replace("02:00:00", "03:00:00"))
+    assert "-ends_at: '2026-11-22T02:00:00Z'\n+ends_at: '2026-11-22T03:00:00Z'\n" in said
+    old, new = Silence.objects.order_by("pk")
+    assert (old.ended_by, old.ends_at) == ("manage.py apply", timezone.now())
+    assert (new.reason, new.ended_by) == ("Load test of the index", "")
+
+
+def test_a_silence_that_is_over_changes_nothing_and_is_not_exported(file: Path, assistants: Team) -> None:
+    apply(file, SILENCE)
+    with time_machine.travel("2026-11-22T02:00:00Z", tick=False):
+        assert "It is over." in apply(file, SILENCE)
+        assert run("export") == "# Nothing is declared.\n"
+        Silence.objects.all().delete()
+        assert "spec.ends_at: ends_at must be after the start (now)" in refused(file, SILENCE)
+
+
+def test_a_mistake_in_a_policy_is_refused_where_it_stands(file: Path, assistants: Team) -> None:
+    said = refused(file, CHANNEL, POLICY)
+    assert "EscalationPolicy pages, spec.steps: steps[0]: 'primary' is not a schedule of the team." in said

@@ -115,7 +115,7 @@ def test_every_code_is_one_that_an_operation_can_answer_with() -> None:
 # -- the codes that stand in the source --------------------------------------------------------------
 
 # Callable → whether the code that it is given is of an error or of an item of a POST that was rejected.
-_MAKES_AN_ERROR = {"Refusal", "error_document", "_refusal", "_check_ms"}
+_MAKES_AN_ERROR = {"Refusal", "error_document", "_refusal", "refusal", "Fields", "_check_ms"}
 _MAKES_A_REJECTION = {"Reason", "Rejection", "reject"}
 _CODE = re.compile(r"[a-z]+(_[a-z]+)+")
 

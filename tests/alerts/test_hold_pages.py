@@ -1,0 +1,352 @@
+"""Pages of silences, maintenance windows, schedules and escalation policies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from html import unescape
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from alerts.models import EscalationPolicy, MaintenanceWindow, Schedule, Silence
+from alerts.policies import save_policy
+from alerts.schedules import on_call, save_schedule
+from alerts.silences import create_silence
+from budgets.models import Membership, Team
+from tests.alerts.test_holds import make_incident
+from tests.budgets.test_pages import signed_in, text_of
+from tests.factories import make_channel, make_feature, make_team
+from tests.people import make_person
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("plain_static_files")]
+
+BASE = "/teams/assistants/"
+
+
+@pytest.fixture
+def team() -> Team:
+    team = make_team(slug="assistants", name="Assistants")
+    make_person("ada@example.com", team=team)
+    make_channel(team, name="hooks")
+    return team
+
+
+@pytest.fixture
+def editor(team: Team) -> Client:
+    return signed_in(make_person("kim@example.com", team=team, role=Membership.Role.EDITOR))
+
+
+@pytest.fixture
+def viewer(team: Team) -> Client:
+    return signed_in(make_person("vera@example.com", team=team))
+
+
+def read(client: Client, path: str) -> str:
+    response = client.get(f"{BASE}{path}")
+    assert response.status_code == 200
+    return text_of(response.content.decode())
+
+
+def matcher_inputs(**values: str) -> dict[str, Any]:
+    names = ["feature", "milestone", "component", "environment", "severity"]
+    return {
+        "matcher_name": names,
+        "matcher_operator": ["="] * len(names),
+        "matcher_value": [values.get(name, "") for name in names],
+    }
+
+
+SILENCE = {**matcher_inputs(feature="support-chat"), "reason": "Load test", "lasts": "60"}
+WINDOW = {
+    **matcher_inputs(),
+    "name": "Sunday",
+    "time_zone": "Europe/Berlin",
+    "starts_on": "2026-11-22",
+    "starts_at": "02:00",
+    "duration_minutes": "120",
+    "recurrence": "FREQ=WEEKLY;BYDAY=SU",
+    "is_enabled": "on",
+}
+SCHEDULE = {
+    "name": "primary",
+    "time_zone": "UTC",
+    "starts_on": "2020-01-06",
+    "hands_over_at": "09:00",
+    "turn_days": "7",
+    "person": ["ada@example.com", "-", "", ""],
+}
+POLICY = {
+    **matcher_inputs(severity="page"),
+    "name": "pages",
+    "step_0_notify": ["channel:hooks", "person:ada@example.com", ""],
+    "step_0_wait": "10",
+    "step_1_notify": ["", ""],
+    "step_1_wait": "5",
+    "repetitions": "2",
+    "reminder_minutes": "",
+    "unacknowledge_minutes": "",
+    "is_enabled": "on",
+}
+
+
+# -- Silences ---------------------------------------------------------------------------------------
+
+
+def test_a_silence_shows_what_it_mutes_before_a_second_post_makes_it(team: Team, editor: Client) -> None:
+    make_incident(make_feature(team=team, slug="support-chat"))
+    response = editor.post(f"{BASE}silences/new/", SILENCE)
+    said = text_of(response.content.decode())
+    assert "Open incidents that it mutes now" in said
+    assert "Support chat, first token" in said
+    assert not Silence.objects.exists()
+    assert editor.post(f"{BASE}silences/new/", {**SILENCE, "confirmed": "yes"}).status_code == 302
+    made = Silence.objects.get()
+    assert made.matchers == [{"name": "feature", "operator": "=", "value": "support-chat"}]
+    assert made.ends_at - made.starts_at == timedelta(hours=1)
+    assert made.author == "kim@example.com"
+
+
+def test_a_silence_that_is_about_nothing_known_says_so(team: Team, editor: Client) -> None:
+    make_feature(team=team, slug="support-chat")
+    response = editor.post(f"{BASE}silences/new/", {**SILENCE, **matcher_inputs(feature="suport-chat")})
+    assert "None of the team's features: check the conditions." in text_of(response.content.decode())
+
+
+def test_the_query_fills_in_a_silence_of_an_incident(team: Team, editor: Client) -> None:
+    html = editor.get(
+        f"{BASE}silences/new/?feature=support-chat&milestone=first_token&component="
+    ).content.decode()
+    values = re.findall(r'name="matcher_value" value="([^"]*)"', html)
+    assert values == ["support-chat", "first_token", "", "", ""]
+    assert '<option value="none" selected>is none</option>' in html
+
+
+def test_an_incident_leads_to_a_silence_of_incidents_like_it(
+    team: Team, editor: Client, viewer: Client
+) -> None:
+    incident = make_incident(make_feature(team=team, slug="support-chat"))
+    html = editor.get(incident.get_absolute_url()).content.decode()
+    (query,) = re.findall(r'href="/teams/assistants/silences/new/\?([^"]*)"', html)
+    assert unescape(query) == "feature=support-chat&milestone=first_token&component=&environment=production"
+    assert "silences/new/" not in viewer.get(incident.get_absolute_url()).content.decode()
+
+
+def test_a_silence_that_cannot_be_made_keeps_what_was_typed(team: Team, editor: Client) -> None:
+    response = editor.post(f"{BASE}silences/new/", {**SILENCE, **matcher_inputs(), "confirmed": "yes"})
+    assert response.status_code == 400
+    html = response.content.decode()
+    assert "At least one is needed" in html
+    assert 'value="Load test"' in html
+    assert not Silence.objects.exists()
+
+
+def test_silences_are_listed_by_what_they_do_and_ended(team: Team, editor: Client, viewer: Client) -> None:
+    now = timezone.now()
+    for reason, start in (("now", 0), ("later", 24)):
+        document = {
+            "matchers": [{"name": "feature", "operator": "~", "value": "support-*"}],
+            "reason": f"Silenced {reason}",
+            "starts_at": (now + timedelta(hours=start)).isoformat(),
+            "ends_at": (now + timedelta(hours=start + 1)).isoformat(),
+        }
+        create_silence(team=team, document=document, actor="ada@example.com", now=now)
+    said = read(viewer, "silences/")
+    assert said.index("In force") < said.index("Silenced now") < said.index("Coming")
+    assert "feature ~ support-*" in said
+    assert "End now" not in said
+    assert "End now" in read(editor, "silences/")
+    found = Silence.objects.get(reason="Silenced now")
+    assert editor.post(f"{BASE}silences/{found.pk}/end/").status_code == 302
+    found.refresh_from_db()
+    assert found.ended_by == "kim@example.com"
+    said = read(viewer, "silences/")
+    assert "In force" not in said
+    assert "ended by kim@example.com" in said
+
+
+# -- Maintenance windows ----------------------------------------------------------------------------
+
+
+def test_a_window_is_made_previewed_changed_and_deleted(team: Team, editor: Client, viewer: Client) -> None:
+    preview = editor.post(f"{BASE}maintenance/new/", {**WINDOW, "preview": "yes"})
+    assert "What it mutes while it is open" in text_of(preview.content.decode())
+    assert not MaintenanceWindow.objects.exists()
+    assert editor.post(f"{BASE}maintenance/new/", WINDOW).status_code == 302
+    window = MaintenanceWindow.objects.get()
+    said = read(viewer, "maintenance/")
+    assert re.search(r"Sun \d\d \w{3} \d{4}, 02:00–04:00 CES?T", said)
+    assert "every incident" in said
+    address = f"{BASE}maintenance/{window.pk}/"
+    assert 'value="Europe/Berlin"' in editor.get(address).content.decode()
+    editor.post(address, {**WINDOW, **matcher_inputs(component="tools"), "duration_minutes": "30"})
+    window.refresh_from_db()
+    assert (window.duration_minutes, window.name) == (30, "Sunday")
+    assert window.matchers == [{"name": "component", "operator": "=", "value": "tools"}]
+    assert editor.get(f"{address}delete/").status_code == 200
+    editor.post(f"{address}delete/")
+    assert not MaintenanceWindow.objects.exists()
+
+
+def test_a_window_that_cannot_be_saved_says_so_at_the_field(team: Team, editor: Client) -> None:
+    response = editor.post(f"{BASE}maintenance/new/", {**WINDOW, "recurrence": "FREQ=HOURLY"})
+    assert response.status_code == 400
+    assert 'id="id_recurrence_error">FREQ must be one of' in response.content.decode()
+
+
+# -- Schedules --------------------------------------------------------------------------------------
+
+
+def test_a_schedule_is_made_shown_with_its_gaps_and_changed(
+    team: Team, editor: Client, viewer: Client
+) -> None:
+    assert editor.post(f"{BASE}schedules/new/", SCHEDULE).status_code == 302
+    schedule = Schedule.objects.get()
+    said = read(viewer, f"schedules/{schedule.pk}/")
+    assert "the turn is a gap" in said
+    assert "ada" in said
+    assert "Add override" not in said
+    edit = f"{BASE}schedules/{schedule.pk}/edit/"
+    assert 'value="ada@example.com" selected' in editor.get(edit).content.decode()
+    hours = {"hours_0_days": ["mon", "fri"], "hours_0_from": "09:00", "hours_0_to": "24:00"}
+    editor.post(edit, {**SCHEDULE, **hours, "person": ["ada@example.com"]})
+    schedule.refresh_from_db()
+    assert schedule.hours == [{"days": ["mon", "fri"], "from": "09:00", "to": "24:00"}]
+    assert "mon, fri 09:00–24:00" in read(viewer, f"schedules/{schedule.pk}/")
+
+
+def test_an_override_is_added_shown_and_taken_back(team: Team, editor: Client) -> None:
+    editor.post(f"{BASE}schedules/new/", SCHEDULE)
+    schedule = Schedule.objects.get()
+    now = timezone.now()
+    form = {
+        "person": "kim@example.com",
+        "starts_at": f"{now - timedelta(hours=1):%Y-%m-%dT%H:%M}",
+        "ends_at": f"{now + timedelta(hours=1):%Y-%m-%dT%H:%M}",
+    }
+    address = f"{BASE}schedules/{schedule.pk}/overrides/"
+    assert editor.post(address, form).status_code == 302
+    assert "kim@example.com by an override" in read(editor, f"schedules/{schedule.pk}/")
+    wrong = editor.post(address, {**form, "ends_at": form["starts_at"]})
+    assert (wrong.status_code, "It must end after it starts" in wrong.content.decode()) == (400, True)
+    editor.post(f"{address}{schedule.overrides.get().pk}/remove/")
+    person = on_call([schedule.pk], at=timezone.now())[schedule.pk].person
+    assert person is None or person.email == "ada@example.com"
+
+
+def test_a_schedule_that_a_policy_names_is_not_deleted(team: Team, editor: Client) -> None:
+    editor.post(f"{BASE}schedules/new/", SCHEDULE)
+    steps = {"steps": [{"notify": [{"kind": "schedule", "name": "primary"}]}]}
+    save_policy(team=team, name="pages", document=steps, actor="a test", now=timezone.now())
+    address = f"{BASE}schedules/{Schedule.objects.get().pk}/delete/"
+    response = editor.post(address, follow=True)
+    assert "names the schedule 'primary'" in text_of(response.content.decode())
+    EscalationPolicy.objects.all().delete()
+    editor.post(address)
+    assert not Schedule.objects.exists()
+
+
+# -- Escalation policies ----------------------------------------------------------------------------
+
+
+def test_a_policy_is_made_shown_changed_and_deleted(team: Team, editor: Client, viewer: Client) -> None:
+    assert editor.post(f"{BASE}escalation/new/", POLICY).status_code == 302
+    policy = EscalationPolicy.objects.get()
+    assert policy.steps == [
+        {
+            "notify": [
+                {"kind": "channel", "name": "hooks"},
+                {"kind": "person", "name": "ada@example.com"},
+            ],
+            "wait_minutes": 10,
+        }
+    ]
+    assert (policy.repetitions, policy.reminder_minutes) == (2, None)
+    said = read(viewer, "escalation/")
+    assert "channel hooks, person ada@example.com – then wait 10 min" in said
+    assert "Begins anew 2 times" in said
+    address = f"{BASE}escalation/{policy.pk}/"
+    assert 'value="channel:hooks" selected' in editor.get(address).content.decode()
+    editor.post(address, {**POLICY, "step_1_notify": ["channel:hooks"]})
+    policy.refresh_from_db()
+    assert len(policy.steps) == 2
+    editor.post(f"{address}delete/")
+    assert not EscalationPolicy.objects.exists()
+
+
+def test_policies_change_places(team: Team, editor: Client) -> None:
+    for name in ("first", "second"):
+        editor.post(f"{BASE}escalation/new/", {**POLICY, "name": name})
+    second = EscalationPolicy.objects.get(name="second")
+    editor.post(f"{BASE}escalation/{second.pk}/move/", {"to": "up"})
+    assert [one.name for one in EscalationPolicy.objects.all()] == ["second", "first"]
+
+
+def test_a_policy_warns_of_whom_it_names_in_vain(team: Team, editor: Client) -> None:
+    editor.post(f"{BASE}escalation/new/", POLICY)
+    Membership.objects.get(user__email="ada@example.com").delete()
+    assert "ada@example.com is not there any more and hears of nothing" in read(editor, "escalation/")
+
+
+def test_a_policy_that_cannot_be_saved_keeps_its_steps(team: Team, editor: Client) -> None:
+    response = editor.post(f"{BASE}escalation/new/", {**POLICY, "step_0_wait": "soon"})
+    assert response.status_code == 400
+    html = response.content.decode()
+    assert "steps[0].wait_minutes must be 1" in html
+    assert 'value="person:ada@example.com" selected' in html
+
+
+# -- All of them ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["silences/", "maintenance/", "schedules/", "escalation/"])
+def test_an_empty_list_says_what_it_is_for_and_offers_nothing_to_a_viewer(viewer: Client, path: str) -> None:
+    html = viewer.get(f"{BASE}{path}").content.decode()
+    assert "empty-title" in html
+    assert f"{path}new/" not in html
+
+
+def _schedules(team: Team, number: int) -> None:
+    document = {
+        "time_zone": "UTC",
+        "starts_on": "2020-01-06",
+        "hands_over_at": "09:00",
+        "people": ["ada@example.com"],
+    }
+    save_schedule(team=team, name=f"s{number}", document=document, actor="a test", now=timezone.now())
+
+
+def _policies(team: Team, number: int) -> None:
+    steps = {"steps": [{"notify": [{"kind": "channel", "name": "hooks"}]}]}
+    save_policy(team=team, name=f"p{number}", document=steps, actor="a test", now=timezone.now())
+
+
+def _silences(team: Team, number: int) -> None:
+    now = timezone.now()
+    document = {
+        "matchers": [{"name": "feature", "operator": "=", "value": "x"}],
+        "reason": f"r{number}",
+        "ends_at": (now + timedelta(hours=1)).isoformat(),
+    }
+    create_silence(team=team, document=document, actor="a test", now=now)
+
+
+@pytest.mark.parametrize(
+    ("path", "make"), [("silences/", _silences), ("schedules/", _schedules), ("escalation/", _policies)]
+)
+def test_a_list_takes_as_many_queries_for_many_as_for_one(
+    team: Team, editor: Client, path: str, make: Callable[[Team, int], None]
+) -> None:
+    counts = []
+    for numbers in (range(1), range(1, 8)):
+        for number in numbers:
+            make(team, number)
+        with CaptureQueriesContext(connection) as queries:
+            read(editor, path)
+        counts.append(len(queries))
+    assert counts[0] == counts[1]

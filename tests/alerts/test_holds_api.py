@@ -1,0 +1,482 @@
+"""Silences, maintenance windows, schedules and escalation policies over HTTP, and the verbs behind it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from alerts.channel_settings import delete_channel
+from alerts.maintenance import save_window
+from alerts.models import EscalationPolicy, FollowUp, MaintenanceWindow, Schedule, Silence
+from alerts.muting import muted_by
+from alerts.policies import missing_recipients, move_policy, save_policy
+from alerts.schedules import add_override, on_call, remove_override, save_schedule
+from alerts.silences import create_silence, end_silence
+from budgets.errors import Refusal
+from budgets.models import AuditEntry, Membership, Team
+from tests.alerts.test_holds import make_incident
+from tests.api import Api, error_code
+from tests.factories import NOW, make_channel, make_feature, make_key, make_team
+from tests.people import make_person
+
+pytestmark = pytest.mark.django_db
+
+HOUR = timedelta(hours=1)
+CHAT = [{"name": "feature", "operator": "=", "value": "support-chat"}]
+WINDOW = {
+    "time_zone": "Europe/Berlin",
+    "starts_on": "2026-11-22",
+    "starts_at": "02:00",
+    "duration_minutes": 120,
+    "recurrence": "FREQ=WEEKLY;BYDAY=SU",
+    "matchers": [],
+    "reason": "",
+    "enabled": True,
+}
+SCHEDULE = {
+    "time_zone": "Europe/Berlin",
+    "starts_on": "2026-11-02",
+    "hands_over_at": "09:00",
+    "turn_days": 7,
+    "people": ["ada@example.com", None, "bob@example.com"],
+    "hours": [{"days": ["mon", "tue"], "from": "09:00", "to": "24:00"}],
+}
+POLICY = {
+    "matchers": [],
+    "steps": [
+        {
+            "notify": [
+                {"kind": "schedule", "name": "primary"},
+                {"kind": "person", "name": "ada@example.com"},
+            ],
+            "wait_minutes": 5,
+        },
+        {"notify": [{"kind": "channel", "name": "hooks"}], "wait_minutes": 15},
+    ],
+    "repetitions": 2,
+    "reminder_minutes": None,
+    "unacknowledge_minutes": 240,
+    "enabled": True,
+    "position": 3,
+}
+
+
+@pytest.fixture
+def team() -> Team:
+    """With Ada, Bob and a channel."""
+    team = make_team(slug="assistants")
+    for name in ("ada", "bob"):
+        make_person(f"{name}@example.com", team=team)
+    make_channel(team, name="hooks")
+    return team
+
+
+@pytest.fixture
+def api(team: Team) -> Api:
+    return Api(team, make_key(team, now=timezone.now())[1])
+
+
+def silence(**overrides: Any) -> dict[str, Any]:
+    return {
+        "matchers": CHAT,
+        "reason": "Load test",
+        "ends_at": (timezone.now() + HOUR).isoformat(),
+        **overrides,
+    }
+
+
+def refused(verb: Any, **arguments: Any) -> Refusal:
+    with pytest.raises(Refusal) as caught:
+        verb(actor="a test", now=NOW, **arguments)
+    return caught.value
+
+
+# -- Silences ---------------------------------------------------------------------------------------
+
+
+def test_a_silence_is_made_read_listed_and_ended(api: Api, team: Team) -> None:
+    made = api.post(silence(), path="silences")
+    assert made.status_code == 201
+    document = made.json()
+    assert document["state"] == "current"
+    assert document["matchers"] == CHAT
+    assert document["author"].startswith("key ")
+    assert api.get(f"silences/{document['id']}").json() == document
+    assert api.get("silences").json() == {"items": [document], "next_cursor": None}
+    ended = api.delete(f"silences/{document['id']}")
+    assert (ended.status_code, ended.json()["state"]) == (200, "past")
+    assert ended.json()["ended_by"] == document["author"]
+    assert api.delete(f"silences/{document['id']}").json() == ended.json()
+    actions = AuditEntry.objects.filter(team=team, action__startswith="silence")
+    assert [one.action for one in actions.order_by("pk")] == ["silence.created", "silence.ended"]
+
+
+def test_a_silence_as_it_was_answered_can_be_sent_again(api: Api) -> None:
+    document = api.post(silence(), path="silences").json()
+    assert api.post(document, path="silences").status_code == 201
+
+
+def test_another_teams_silence_is_unknown(api: Api) -> None:
+    other = create_silence(team=make_team(), document=silence(), actor="a test", now=timezone.now())
+    for answer in (api.get(f"silences/{other.pk}"), api.delete(f"silences/{other.pk}")):
+        assert (answer.status_code, error_code(answer)) == (404, "unknown_silence")
+    assert api.get("silences").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "said"),
+    [
+        ({"matchers": []}, "matchers", "At least one"),
+        ({"matchers": [{"name": "release", "operator": "=", "value": ""}]}, "matchers", "matchers[0].name"),
+        ({"reason": " "}, "reason", "1 to 500 characters"),
+        ({"reason": "\ud800"}, "reason", "1 to 500 characters"),
+        ({"ends_at": NOW.isoformat()}, "ends_at", "must be after the start (now)"),
+        ({"ends_at": "tomorrow"}, "ends_at", "RFC 3339"),
+        ({"ends_at": (NOW + timedelta(days=90, seconds=1)).isoformat()}, "ends_at", "at most 90 days"),
+        ({"starts_at": (NOW + timedelta(days=400)).isoformat()}, "starts_at", "at most 366 days ahead"),
+        ({"end": 1}, "end", "no such field"),
+    ],
+)
+def test_a_silence_that_cannot_be_made_says_why(
+    team: Team, change: dict[str, Any], field: str, said: str
+) -> None:
+    document = {"matchers": CHAT, "reason": "r", "ends_at": (NOW + HOUR).isoformat(), **change}
+    refusal = refused(create_silence, team=team, document=document)
+    assert said in " ".join(refusal.fields[field])
+    assert not Silence.objects.exists()
+
+
+def test_a_start_that_is_past_is_now(team: Team) -> None:
+    document = {
+        "matchers": CHAT,
+        "reason": "r",
+        "starts_at": (NOW - HOUR).timestamp(),
+        "ends_at": (NOW + HOUR).timestamp(),
+    }
+    assert create_silence(team=team, document=document, actor="a test", now=NOW).starts_at == NOW
+
+
+def test_a_silence_that_had_not_begun_is_ended_before_it_begins(team: Team) -> None:
+    document = {
+        "matchers": CHAT,
+        "reason": "r",
+        "starts_at": (NOW + HOUR).isoformat(),
+        "ends_at": (NOW + 2 * HOUR).isoformat(),
+    }
+    made = create_silence(team=team, document=document, actor="a test", now=NOW)
+    ended = end_silence(silence_id=made.pk, actor="ada", now=NOW)
+    assert not Silence.objects.in_force(NOW + HOUR).exists()
+    assert (ended.starts_at, ended.ends_at, ended.ended_by) == (NOW + HOUR, NOW + HOUR, "ada")
+
+
+def test_what_a_silence_held_back_is_looked_at_at_once_when_it_is_ended(team: Team) -> None:
+    incident = make_incident(make_feature(team=team))
+    of_others = make_incident(make_feature())
+    for one in (incident, of_others):
+        FollowUp.objects.create(incident=one, held_since=NOW, held_by="a silence", next_at=NOW + HOUR)
+    idle = make_incident(incident.feature, environment="staging")
+    FollowUp.objects.create(incident=idle, next_at=NOW + HOUR)
+    made = create_silence(
+        team=team,
+        document={"matchers": CHAT, "reason": "r", "ends_at": (NOW + HOUR).timestamp()},
+        actor="a test",
+        now=NOW,
+    )
+    end_silence(silence_id=made.pk, actor="a test", now=NOW)
+    due = FollowUp.objects.filter(next_at__lte=NOW)
+    assert [one.pk for one in due] == [incident.pk]
+
+
+def test_a_preview_shows_what_is_muted_now(team: Team) -> None:
+    feature = make_feature(team=team, slug="support-chat")
+    make_feature(team=team, slug="inline-help", latency_budgets=[], components=[])
+    make_feature(slug="foreign")
+    page = make_incident(feature)
+    make_incident(feature, environment="staging", severity="ticket")
+    make_incident(feature, state="resolved", resolved_at=NOW, resolved_reason="rules", milestone="complete")
+    muted = muted_by(
+        team=team,
+        matchers=[
+            {"name": "severity", "operator": "=", "value": "page"},
+            {"name": "component", "operator": "!~", "value": "tools|model"},
+        ],
+    )
+    assert muted.incidents == [page]
+    (of_feature,) = muted.features
+    assert of_feature.feature == feature
+    assert of_feature.milestones == ["first_token"]
+    assert of_feature.components == ["overhead", "retrieval"]
+    assert of_feature.environments == ["production"]
+    assert of_feature.severities == ["page"]
+
+
+def test_a_preview_of_what_nothing_can_fit_is_empty(team: Team) -> None:
+    make_feature(team=team, slug="support-chat")
+    both = [
+        {"name": "milestone", "operator": "=", "value": "first_token"},
+        {"name": "component", "operator": "=", "value": "tools"},
+    ]
+    assert muted_by(team=team, matchers=both).features == []
+
+
+# -- Maintenance windows ----------------------------------------------------------------------------
+
+
+def test_a_window_is_saved_read_changed_listed_and_deleted(api: Api, team: Team) -> None:
+    made = api.put("maintenance-windows/Sunday", WINDOW)
+    assert made.status_code == 201
+    document = made.json()
+    assert {key: document[key] for key in WINDOW} == WINDOW
+    assert len(document["next_occurrences"]) == 3
+    again = api.put("maintenance-windows/Sunday", document)
+    assert (again.status_code, again.json()) == (200, document)
+    assert AuditEntry.objects.filter(action="maintenance_window.saved").count() == 1
+    assert api.get("maintenance-windows/Sunday").json() == document
+    assert api.get("maintenance-windows").json()["items"] == [document]
+    assert api.delete("maintenance-windows/Sunday").status_code == 204
+    gone = api.get("maintenance-windows/Sunday")
+    assert (gone.status_code, error_code(gone)) == (404, "unknown_maintenance_window")
+    assert error_code(api.delete("maintenance-windows/Sunday")) == "unknown_maintenance_window"
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "said"),
+    [
+        ({"time_zone": "Europe/Bonn"}, "time_zone", "IANA name"),
+        ({"time_zone": "localtime"}, "time_zone", "IANA name"),
+        ({"starts_on": "22.11.2026"}, "starts_on", "2026-11-21"),
+        ({"starts_at": "25:00"}, "starts_at", "09:00"),
+        ({"duration_minutes": 0}, "duration_minutes", "1 to 10080"),
+        ({"duration_minutes": True}, "duration_minutes", "whole number"),
+        ({"recurrence": "FREQ=MINUTELY"}, "recurrence", "FREQ must be one of DAILY"),
+        ({"recurrence": "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"}, "recurrence", "it never comes"),
+        ({"recurrence": "FREQ=DAILY;UNTIL=20261121"}, "recurrence", "it never comes"),
+        ({"enabled": "yes"}, "enabled", "true or false"),
+        ({"matchers": None}, "matchers", "Expected a list"),
+    ],
+)
+def test_a_window_that_cannot_be_saved_says_why(
+    team: Team, change: dict[str, Any], field: str, said: str
+) -> None:
+    refusal = refused(save_window, team=team, name="Sunday", document={**WINDOW, **change})
+    assert said in " ".join(refusal.fields[field])
+    assert not MaintenanceWindow.objects.exists()
+
+
+def test_a_window_that_changes_has_what_it_held_back_looked_at(team: Team) -> None:
+    save_window(team=team, name="Sunday", document=WINDOW, actor="a test", now=NOW)
+    incident = make_incident(make_feature(team=team))
+    FollowUp.objects.create(incident=incident, held_since=NOW, held_by="Sunday", next_at=NOW + HOUR)
+    save_window(team=team, name="Sunday", document=WINDOW, actor="a test", now=NOW)
+    assert not FollowUp.objects.filter(next_at=NOW).exists()
+    save_window(team=team, name="Sunday", document={**WINDOW, "enabled": False}, actor="a test", now=NOW)
+    assert FollowUp.objects.filter(next_at=NOW).exists()
+
+
+# -- Schedules --------------------------------------------------------------------------------------
+
+
+def test_a_schedule_is_saved_read_listed_and_deleted(api: Api, team: Team) -> None:
+    made = api.put("schedules/primary", SCHEDULE)
+    assert (made.status_code, made.json()) == (201, {"name": "primary", **SCHEDULE, "overrides": []})
+    again = api.put("schedules/primary", made.json())
+    assert (again.status_code, again.json()) == (200, made.json())
+    assert AuditEntry.objects.filter(action="schedule.saved").count() == 1
+    assert api.get("schedules/primary").json() == made.json()
+    assert api.get("schedules").json()["items"] == [made.json()]
+    assert api.delete("schedules/primary").status_code == 204
+    assert error_code(api.get("schedules/primary")) == "unknown_schedule"
+
+
+def test_who_is_on_call_is_answered_for_any_instant(api: Api) -> None:
+    api.put("schedules/primary", {**SCHEDULE, "hours": []})
+    assert api.get("schedules/primary/on-call", at="2026-11-02T08:00:00Z").json() == {
+        "schedule": "primary",
+        "at": "2026-11-02T08:00:00Z",
+        "person": "ada@example.com",
+        "starts_at": "2026-11-02T08:00:00Z",
+        "ends_at": "2026-11-09T08:00:00Z",
+        "because": "turn",
+    }
+    gap = api.get("schedules/primary/on-call", at="2026-11-10T00:00:00Z").json()
+    assert (gap["person"], gap["because"]) == (None, "empty_turn")
+    assert error_code(api.get("schedules/primary/on-call", at="noon")) == "invalid_instant"
+    assert error_code(api.get("schedules/secondary/on-call")) == "unknown_schedule"
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "said"),
+    [
+        ({"people": []}, "people", "1 to 100 places"),
+        ({"people": ["carl@example.com"]}, "people", "'carl@example.com' is no member"),
+        ({"people": [1]}, "people", "list of e-mail addresses"),
+        ({"turn_days": 57}, "turn_days", "1 to 56"),
+        ({"hands_over_at": "9"}, "hands_over_at", "09:00"),
+        ({"hours": [{"days": [], "from": "09:00", "to": "17:00"}]}, "hours", "hours[0].days"),
+        ({"hours": [{"days": ["mo"], "from": "09:00", "to": "17:00"}]}, "hours", "hours[0].days"),
+        ({"hours": [{"days": ["mon"], "from": "24:00", "to": "17:00"}]}, "hours", "hours[0].from"),
+        ({"hours": [{"days": ["mon"], "from": "09:00", "to": "25:00"}]}, "hours", "hours[0].to"),
+        ({"hours": [{"days": ["mon"], "from": "09:00", "to": "09:00"}]}, "hours", "ends when it begins"),
+        ({"hours": [{"days": ["mon"]}]}, "hours", "hours[0] is not"),
+    ],
+)
+def test_a_schedule_that_cannot_be_saved_says_why(
+    team: Team, change: dict[str, Any], field: str, said: str
+) -> None:
+    refusal = refused(save_schedule, team=team, name="primary", document={**SCHEDULE, **change})
+    assert said in " ".join(refusal.fields[field])
+    assert not Schedule.objects.exists()
+
+
+def test_who_left_keeps_their_place_as_a_gap_until_it_is_changed(team: Team) -> None:
+    save_schedule(team=team, name="primary", document=SCHEDULE, actor="a test", now=NOW)
+    Membership.objects.get(user__email="ada@example.com").delete()
+    save_schedule(team=team, name="primary", document={**SCHEDULE, "turn_days": 1}, actor="a test", now=NOW)
+    refused(save_schedule, team=team, name="secondary", document=SCHEDULE)
+
+
+def make_primary(team: Team) -> Schedule:
+    document = {**SCHEDULE, "hours": [], "people": ["ada@example.com"]}
+    return save_schedule(team=team, name="primary", document=document, actor="a test", now=NOW).schedule
+
+
+def test_an_override_is_added_and_taken_back(team: Team) -> None:
+    schedule = make_primary(team)
+    override = add_override(
+        schedule_id=schedule.pk,
+        email="Bob@example.com",
+        starts_at=NOW - HOUR,
+        ends_at=NOW + HOUR,
+        actor="a test",
+        now=NOW,
+    )
+    now_on_call = on_call([schedule.pk], at=NOW)[schedule.pk].person
+    assert now_on_call is not None
+    assert now_on_call.email == "bob@example.com"
+    remove_override(schedule_id=schedule.pk, override_id=override.pk, actor="a test", now=NOW)
+    override.refresh_from_db()
+    assert override.ends_at == NOW, "who was on call can still be read"
+    shift = on_call([schedule.pk], at=NOW)[schedule.pk]
+    assert shift.person is not None
+    assert shift.person.email == "ada@example.com"
+
+
+def test_an_override_that_had_not_begun_is_gone_when_it_is_taken_back(team: Team) -> None:
+    schedule = make_primary(team)
+    bounds = {"starts_at": NOW + HOUR, "ends_at": NOW + 2 * HOUR}
+    override = add_override(schedule_id=schedule.pk, email=None, **bounds, actor="a test", now=NOW)
+    remove_override(schedule_id=schedule.pk, override_id=override.pk, actor="a test", now=NOW)
+    assert not schedule.overrides.exists()
+    refusal = refused(remove_override, schedule_id=schedule.pk, override_id=override.pk)
+    assert refusal.code == "unknown_override"
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"email": "carl@example.com"}, "person"),
+        ({"ends_at": NOW + HOUR}, "ends_at"),
+        ({"starts_at": NOW - 2 * HOUR, "ends_at": NOW - HOUR}, "ends_at"),
+        ({"ends_at": NOW + timedelta(days=100)}, "ends_at"),
+        ({"starts_at": NOW + timedelta(days=400), "ends_at": NOW + timedelta(days=401)}, "starts_at"),
+    ],
+)
+def test_an_override_that_cannot_be_made_says_why(team: Team, change: dict[str, Any], field: str) -> None:
+    values = {"email": "bob@example.com", "starts_at": NOW + HOUR, "ends_at": NOW + 2 * HOUR, **change}
+    assert field in refused(add_override, schedule_id=make_primary(team).pk, **values).fields
+
+
+# -- Escalation policies ----------------------------------------------------------------------------
+
+
+def test_a_policy_is_saved_read_listed_and_deleted(api: Api, team: Team) -> None:
+    make_primary(team)
+    made = api.put("escalation-policies/pages", POLICY)
+    assert (made.status_code, made.json()) == (201, {"name": "pages", **POLICY})
+    again = api.put("escalation-policies/pages", made.json())
+    assert (again.status_code, again.json()) == (200, made.json())
+    assert AuditEntry.objects.filter(action="escalation_policy.saved").count() == 1
+    assert api.get("escalation-policies/pages").json() == made.json()
+    assert api.get("escalation-policies").json()["items"] == [made.json()]
+    assert api.delete("escalation-policies/pages").status_code == 204
+    assert error_code(api.get("escalation-policies/pages")) == "unknown_escalation_policy"
+
+
+NOBODY = {"notify": []}
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "said"),
+    [
+        ({"steps": []}, "steps", "1 to 20"),
+        ({"steps": [{"notify": []}]}, "steps", "steps[0].notify must be a list of 1"),
+        ({"steps": [{"notify": [{"kind": "team", "name": "a"}]}]}, "steps", "steps[0].notify[0] is not"),
+        ({"steps": [{"notify": [{"kind": [], "name": "a"}]}]}, "steps", "steps[0].notify[0] is not"),
+        (
+            {"steps": [{"notify": [{"kind": "channel", "name": "pager"}]}]},
+            "steps",
+            "'pager' is not a channel",
+        ),
+        ({"steps": [{"notify": [{"kind": "schedule", "name": "x"}]}]}, "steps", "'x' is not a schedule"),
+        ({"steps": [{"notify": [{"kind": "person", "name": "x@y.z"}]}]}, "steps", "is not a member"),
+        ({"steps": [{**NOBODY, "wait_minutes": 0}]}, "steps", "wait_minutes must be 1"),
+        ({"repetitions": 10}, "repetitions", "0 to 9"),
+        ({"reminder_minutes": 4}, "reminder_minutes", "5 to 10080"),
+        ({"unacknowledge_minutes": "no"}, "unacknowledge_minutes", "null or a whole number"),
+        ({"position": -1}, "position", "0 to 10000"),
+    ],
+)
+def test_a_policy_that_cannot_be_saved_says_why(
+    team: Team, change: dict[str, Any], field: str, said: str
+) -> None:
+    make_primary(team)
+    refusal = refused(save_policy, team=team, name="pages", document={**POLICY, **change})
+    assert said in " ".join(refusal.fields[field])
+    assert not EscalationPolicy.objects.exists()
+
+
+def test_a_new_policy_comes_last_and_changes_places_with_its_neighbours(team: Team) -> None:
+    steps = {"steps": [{"notify": [{"kind": "channel", "name": "hooks"}]}]}
+    for name in ("a", "b", "c"):
+        save_policy(team=team, name=name, document=steps, actor="a test", now=NOW)
+    move_policy(team=team, name="c", is_up=True, actor="a test", now=NOW)
+    move_policy(team=team, name="a", is_up=True, actor="a test", now=NOW)
+    assert [one.name for one in EscalationPolicy.objects.all()] == ["a", "c", "b"]
+    move_policy(team=team, name="a", is_up=False, actor="a test", now=NOW)
+    assert [one.name for one in EscalationPolicy.objects.all()] == ["c", "a", "b"]
+    save_policy(team=team, name="a", document=steps, actor="a test", now=NOW)
+    assert [one.name for one in EscalationPolicy.objects.all()] == ["c", "a", "b"]
+
+
+def test_what_a_policy_names_is_not_deleted(api: Api, team: Team) -> None:
+    make_primary(team)
+    save_policy(team=team, name="pages", document=POLICY, actor="a test", now=NOW)
+    answer = api.delete("schedules/primary")
+    assert (answer.status_code, error_code(answer)) == (409, "named_by_policy")
+    assert "'pages' names the schedule 'primary'" in answer.json()["error"]["message"]
+    channel = team.channels.get()
+    assert refused(delete_channel, channel_id=channel.pk).code == "named_by_policy"
+    api.delete("escalation-policies/pages")
+    assert api.delete("schedules/primary").status_code == 204
+    delete_channel(channel_id=channel.pk, actor="a test", now=NOW)
+
+
+def test_a_person_whom_a_policy_names_and_who_left_is_missing_and_may_stay(team: Team) -> None:
+    make_primary(team)
+    save_policy(team=team, name="pages", document=POLICY, actor="a test", now=NOW)
+    Membership.objects.get(user__email="ada@example.com").delete()
+    saved = save_policy(
+        team=team, name="pages", document={**POLICY, "repetitions": 1}, actor="a test", now=NOW
+    )
+    assert missing_recipients(saved.policy) == [{"kind": "person", "name": "ada@example.com"}]
+
+
+@pytest.mark.parametrize("kind", ["maintenance-windows", "schedules", "escalation-policies"])
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"nothing": 1}'])
+def test_a_body_that_is_no_document_is_refused(api: Api, kind: str, body: bytes) -> None:
+    answer = api.put(f"{kind}/x", body)
+    assert answer.status_code == 400
+    assert error_code(answer) in ("malformed_json", "invalid_document")
