@@ -2,7 +2,8 @@
 
 What happens in web processes is counted there (meters), in files that all web processes of a machine share. What
 workers do is read from the database at the time of asking, so it is the same whichever web process answers, and
-nothing of it is lost with a worker. No name of a team, a feature or a channel, and nothing about an incident.
+nothing of it is lost with a worker. That is read at most once in METRICS_CACHE_SECONDS by a web process, however many
+ask. Features are named; no team, no channel and no incident is.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ from __future__ import annotations
 import hmac
 import os
 import platform
+import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Lock
 
 from django.conf import settings
 from django.core.cache import cache
@@ -30,6 +34,8 @@ from redis.exceptions import RedisError
 from alerts.models import DeliveryAttempt, Notification
 from budgets.models import Batch, Sweep
 from budgets.partitions import RETENTION_SETTINGS, existing_days
+
+from .slo_metrics import objectives
 
 # When a counter was made tells nothing, and would double what is scraped.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -51,11 +57,34 @@ def metrics(request: HttpRequest) -> HttpResponse:
     registry = CollectorRegistry()
     for counted in _counted():
         registry.register(counted)
-    registry.register(ServiceState(now=timezone.now()))
+    registry.register(_Read(_state(timezone.now())))
     return HttpResponse(encode(registry), content_type=content_type, headers={"Cache-Control": "no-store"})
 
 
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
+
+
+class _Read(Collector):
+    """Metrics that have been read."""
+
+    def __init__(self, found: list[Metric]) -> None:
+        self._found = found
+
+    def collect(self) -> Iterable[Metric]:
+        return self._found
+
+
+_reading = Lock()
+_read_last: tuple[float, list[Metric]] | None = None
+
+
+def _state(now: datetime) -> list[Metric]:
+    """How the service stands; as it was told last, where that was not longer ago than METRICS_CACHE_SECONDS."""
+    global _read_last
+    with _reading:
+        if _read_last is None or time.monotonic() - _read_last[0] >= settings.METRICS_CACHE_SECONDS:
+            _read_last = (time.monotonic(), list(ServiceState(now=now).collect()))
+        return _read_last[1]
 
 
 def _counted() -> list[Collector]:
@@ -84,7 +113,13 @@ class ServiceState(Collector):
         )
         yield _gauge("broker_up", "1 where Redis answers.", float(self._is_broker_up()))
         try:
-            found = [*self._batches(), *self._sweeps(), *self._messages(), self._partitions()]
+            found = [
+                *self._batches(),
+                *self._sweeps(),
+                *self._messages(),
+                self._partitions(),
+                *objectives(self._now),
+            ]
         except DatabaseError:
             yield _gauge("database_up", "1 where PostgreSQL answers.", 0.0)
             return
@@ -150,9 +185,9 @@ class ServiceState(Collector):
 
     def _messages(self) -> Iterable[Metric]:
         states = GaugeMetricFamily("latency_dashboard_notifications", "Messages by state.", labels=["state"])
-        counts = dict(Notification.objects.order_by().values_list("state").annotate(Count("id")))
+        history = _history()
         for state in Notification.State.values:
-            states.add_metric([state], counts.get(state, 0))
+            states.add_metric([state], history.states.get(state, 0))
         yield states
         due = Notification.objects.filter(
             state=Notification.State.PENDING, next_attempt_at__lte=self._now
@@ -168,9 +203,7 @@ class ServiceState(Collector):
             "Tries to deliver a message that have ended, by kind of channel and outcome.",
             labels=["kind", "outcome"],
         )
-        ended = DeliveryAttempt.objects.exclude(outcome=_Outcome.SENDING).order_by()
-        by_kind = ended.values_list("notification__channel__kind", "outcome").annotate(Count("id"))
-        for kind, outcome, count in sorted(by_kind):
+        for kind, outcome, count in history.tries:
             tries.add_metric([kind, outcome], count)
         yield tries
 
@@ -191,6 +224,33 @@ class ServiceState(Collector):
 
     def _age_s(self, instant: datetime) -> float:
         return max(0.0, (self._now - instant).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    """All messages by state, all tries by kind of channel and outcome: tables that only grow."""
+
+    counted_at: float
+    states: dict[str, int]
+    tries: list[tuple[str, str, int]]
+
+
+_counted_last: _History | None = None
+
+
+def _history() -> _History:
+    """Counted twelve times more seldom than the rest, which reads no more than what is going on."""
+    global _counted_last
+    seconds = 12 * settings.METRICS_CACHE_SECONDS
+    if _counted_last is None or time.monotonic() - _counted_last.counted_at >= seconds:
+        ended = DeliveryAttempt.objects.exclude(outcome=_Outcome.SENDING).order_by()
+        by_kind = ended.values_list("notification__channel__kind", "outcome").annotate(Count("id"))
+        _counted_last = _History(
+            counted_at=time.monotonic(),
+            states=dict(Notification.objects.order_by().values_list("state").annotate(Count("id"))),
+            tries=sorted(by_kind),
+        )
+    return _counted_last
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

@@ -280,6 +280,7 @@ CELERY_BEAT_SCHEDULER = "latency_dashboard.heartbeat:BeatingScheduler"
 # -- Metrics ------------------------------------------------------------------------------------
 # Prometheus shows it as a bearer token; unset: there is no /metrics.
 METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
+METRICS_CACHE_SECONDS = env.float("METRICS_CACHE_SECONDS", default=5.0)
 # Where the web processes of a machine keep what they count, so that one of them can tell for all.
 METRICS_DIR = env.str("METRICS_DIR", default=str(DATA_DIR / "metrics"))
 

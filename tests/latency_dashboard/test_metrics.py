@@ -14,6 +14,7 @@ import pytest
 import yaml
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
@@ -26,7 +27,7 @@ from budgets.models import Batch, Feature, Sweep
 from latency_dashboard import metrics
 from tests.api import Api
 from tests.children import PROJECT
-from tests.factories import item, make_channel, make_feature, make_key
+from tests.factories import item, make_channel, make_feature, make_key, make_traffic
 from tests.latency_dashboard.web import web_server
 
 TOKEN = "metrics-token-0123456789"
@@ -36,6 +37,7 @@ Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
 @pytest.fixture(autouse=True)
 def _token(settings: Settings) -> None:
     settings.METRICS_TOKEN = TOKEN
+    settings.METRICS_CACHE_SECONDS = 0
 
 
 def families(text: str) -> list[Metric]:
@@ -134,13 +136,19 @@ def test_what_is_documented_is_what_there_is(api: Api) -> None:
 
 def test_the_alerts_that_are_suggested_ask_for_what_there_is(api: Api) -> None:
     text = (PROJECT / "docs/how-to/monitor.md").read_text()
-    [rules, *_] = [found for found in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "groups" in found]
+    blocks = [found for found in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "groups" in found]
     api.post({"measurements": [item("no-such-feature")]})
+    make_traffic(make_feature(team=api.team), at=timezone.now(), count=1, over=0, milestone="first_token")
     names = {sample.name for family in families(asked()) for sample in family.samples} | {
         family.name for family in families(asked())
     }
-    expressions = [rule["expr"] for group in yaml.safe_load(rules)["groups"] for rule in group["rules"]]
-    assert len(expressions) > 5
+    expressions = [
+        rule["expr"]
+        for rules in blocks
+        for group in yaml.safe_load(rules)["groups"]
+        for rule in group["rules"]
+    ]
+    assert len(expressions) > 10
     for expression in expressions:
         assert set(re.findall(r"latency_dashboard_\w+", expression)) <= names, expression
 
@@ -157,23 +165,26 @@ def test_they_can_be_read_as_openmetrics_too(db: None) -> None:
 def test_they_take_the_same_few_queries_however_much_there_is(
     api: Api, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
-    feature = make_feature(team=api.team)
+    make_traffic(make_feature(team=api.team), at=timezone.now(), count=1, over=0, milestone="first_token")
     asked()
-    with django_assert_num_queries(10):
+    with CaptureQueriesContext(connection) as queries:
         asked()
     for _ in range(3):
-        api.post({"measurements": [item(feature, started_at=timezone.now().isoformat())]})
-    with django_assert_num_queries(10):
+        feature = make_feature(team=api.team)
+        make_traffic(feature, at=timezone.now(), count=3, over=1, milestone="first_token")
+        make_traffic(feature, at=timezone.now(), count=3, over=1, milestone="first_token", release="v2")
+    assert len(queries) <= 16
+    with django_assert_num_queries(len(queries)):
         asked()
 
 
-def test_nothing_names_a_team_a_feature_a_channel_or_an_incident(api: Api) -> None:
-    feature = make_feature(team=api.team, slug="secret-feature")
+def test_nothing_names_a_team_a_channel_or_an_incident(api: Api) -> None:
+    feature = make_feature(team=api.team)
     make_incident(feature)
     make_channel(api.team, name="secret-channel")
     api.get(f"features/{feature.slug}")
     text = asked()
-    for name in ("secret-feature", api.team.slug, "secret-channel", "secret-summary"):
+    for name in (api.team.slug, "secret-channel", "secret-summary"):
         assert name not in text
 
 
@@ -318,6 +329,60 @@ def test_without_a_database_they_say_so_and_what_the_web_processes_counted(
     assert found[("database_up", frozenset())] == 0
     assert ("pending_batches", frozenset()) not in found
     assert any(name == "http_requests_total" for name, _ in found)
+
+
+# -- objectives -------------------------------------------------------------------------------------
+
+
+def test_objectives_are_told_by_feature_environment_and_milestone(api: Api) -> None:
+    feature = make_feature(team=api.team)
+    now = timezone.now()
+    make_traffic(feature, at=now - timedelta(minutes=2), count=100, over=3, milestone="first_token", now=now)
+    labels = {"feature": feature.slug, "environment": "production", "milestone": "first_token"}
+    found = values(asked())
+
+    def told(name: str, **more: str) -> float:
+        return found[(name, frozenset((labels | more).items()))]
+
+    assert told("latency_budget_seconds") == 3
+    assert told("objective_ratio") == 0.99
+    assert told("sli_ratio") == pytest.approx(0.97)
+    assert told("error_budget_remaining_ratio") == pytest.approx(-2)
+    assert told("burn_rate", window="5m") == told("burn_rate", window="3d") == pytest.approx(3)
+    assert (told("good_requests_total"), told("bad_requests_total")) == (97, 3)
+
+
+def test_a_milestone_of_which_nothing_was_judged_lately_has_counters_and_no_ratios(api: Api) -> None:
+    feature = make_feature(team=api.team)
+    now = timezone.now()
+    make_traffic(feature, at=now - timedelta(hours=2), count=10, over=0, milestone="first_token", now=now)
+    names = {
+        (name, dict(labels).get("window"))
+        for name, labels in values(asked())
+        if ("feature", feature.slug) in labels
+    }
+    assert ("good_requests_total", None) in names
+    assert ("burn_rate", "1d") in names
+    assert ("burn_rate", "5m") not in names
+
+
+def test_open_incidents_are_counted_by_severity(api: Api) -> None:
+    assert (value("open_incidents", severity="page"), value("open_incidents", severity="ticket")) == (0, 0)
+    incident = make_incident(make_feature(team=api.team))
+    assert value("open_incidents", severity="page") == 1
+    Incident.objects.filter(pk=incident.pk).update(
+        state="resolved", resolved_at=timezone.now(), resolved_reason="recovered"
+    )
+    assert value("open_incidents", severity="page") == 0
+
+
+def test_what_was_read_is_told_again_for_some_seconds(
+    api: Api, settings: Settings, django_assert_num_queries: DjangoAssertNumQueries
+) -> None:
+    asked()
+    settings.METRICS_CACHE_SECONDS = 60
+    with django_assert_num_queries(0):
+        assert value("open_incidents", severity="page") == 0
 
 
 # -- several processes ------------------------------------------------------------------------------
