@@ -10,22 +10,22 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from budgets.models import Milestone
 from budgets.status import ComponentStatus, FeatureStatus
 
 from . import clauses, incidents
+from .causes import Attribution, causes
+from .changes import changes
 from .conditions import Condition, Watch
 from .models import AlertRule
 from .rules import OVERRUN_WINDOW
 from .summaries import (
-    cause_among,
     cause_of,
     component_figures,
     component_summary,
     milestone_figures,
     milestone_summary,
 )
-from .wording import Figures
+from .wording import Figures, attributed
 
 Kind = AlertRule.Kind
 
@@ -38,6 +38,10 @@ class Statuses(Protocol):
 
     def of(self, watch: Watch, window: str) -> Mapping[str, FeatureStatus]: ...
 
+    def may_read_requests(self) -> bool:
+        """Whether there is time to read requests, as of this question."""
+        ...
+
 
 def finding_of(
     condition: Condition, watch: Watch, statuses: Statuses, *, since: datetime
@@ -47,12 +51,21 @@ def finding_of(
     case = _Case(condition, watch, statuses)
     figures, cause = _DESCRIBED[condition.rule.kind](case)
     said_since = None if condition.rule.kind == Kind.NO_DATA else since
-    if condition.milestone is not None:
+    changed = [
+        one.document()
+        for one in changes(
+            feature=watch.feature, environment=watch.environment, milestone=condition.milestone, at=since
+        )
+    ]
+    attribution = None
+    if condition.milestone is not None and condition.rule.kind != Kind.NO_DATA:
+        attribution = case.attribution(since)
+        cause = attribution.cause if attribution else None
         summary = milestone_summary(
             feature_name=watch.feature.name,
             milestone=condition.milestone,
             figures=figures,
-            cause=cause,
+            cause=attributed(cause, attribution.document() if attribution else None, changed),
             since=said_since,
         )
     else:
@@ -75,6 +88,7 @@ def finding_of(
 
 
 _Described = tuple[Figures, dict[str, Any] | None]
+"""And the cause, where it is a component's: a milestone's is found by another way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,19 +102,29 @@ class _Case:
         assert self.condition.decision is not None
         return self.condition.decision.evidence
 
-    def milestone(self, window: str = _OTHER_WINDOW) -> tuple[FeatureStatus | None, dict[str, Any] | None]:
-        """The milestone over a window, and which component is behind it.
+    @property
+    def window(self) -> str:
+        """What the components of a milestone are compared over: the long window of a tier."""
+        if self.condition.rule.kind == Kind.BURN_RATE:
+            return str(self.evidence["long"]["window"])
+        return _OTHER_WINDOW
 
-        The latency budgets of the milestones before it are part of its own. None where it has neither a
-        latency budget nor was measured.
-        """
-        milestone = str(self.condition.milestone)
-        statuses = self.statuses.of(self.watch, window)
-        blocks = Milestone.values[: Milestone.values.index(milestone) + 1]
-        cause = cause_among(
-            [component for one in blocks if one in statuses for component in statuses[one].components]
+    def milestone(self) -> FeatureStatus | None:
+        """The milestone over that window; None where it has neither a latency budget nor was measured."""
+        return self.statuses.of(self.watch, self.window).get(str(self.condition.milestone))
+
+    def attribution(self, since: datetime) -> Attribution | None:
+        """Which component is behind it, among the requests since."""
+        return causes(
+            feature=self.watch.feature,
+            environment=self.watch.environment,
+            milestone=str(self.condition.milestone),
+            since=since,
+            now=self.condition.now,
+            window=self.window,
+            statuses=self.statuses.of(self.watch, self.window),
+            reads_requests=self.statuses.may_read_requests(),
         )
-        return statuses.get(milestone), cause
 
     def component(self, window: str) -> ComponentStatus | None:
         """The component over a window, under the milestone that allocates it, or under any."""
@@ -117,10 +141,10 @@ class _Case:
         return next(iter(found), None)
 
     def against_the_error_budget(self, clause: str, **known: Any) -> _Described:
-        """A clause about a milestone, how much of its error budget is left, and the cause."""
-        status, cause = self.milestone()
+        """A clause about a milestone, and how much of its error budget is left."""
+        status = self.milestone()
         left = status.error_budget.remaining_ratio if status and status.error_budget else None
-        return Figures(**{"clause": clause, "remaining_ratio": left, **known}), cause
+        return Figures(**{"clause": clause, "remaining_ratio": left, **known}), None
 
     def about_either(self, clause: str, window: str) -> _Described:
         if self.condition.milestone is not None:
@@ -130,10 +154,10 @@ class _Case:
 
 
 def _burn_rate(case: _Case) -> _Described:
-    status, cause = case.milestone(case.evidence["long"]["window"])
+    status = case.milestone()
     assert status is not None
     assert case.condition.decision is not None
-    return milestone_figures(status, case.condition.decision), cause
+    return milestone_figures(status, case.condition.decision), None
 
 
 def _component_overrun(case: _Case) -> _Described:
@@ -152,7 +176,7 @@ def _timeouts(case: _Case) -> _Described:
 
 def _error_budget(case: _Case) -> _Described:
     evidence = case.evidence
-    status, _ = case.milestone()
+    status = case.milestone()
     left, lasts_s = evidence["remaining_ratio"], None
     rates = {one.window: one.burn_rate for one in (status.burn_rates or ())} if status else {}
     budget = status.latency_budget if status else None

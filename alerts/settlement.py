@@ -52,11 +52,23 @@ def settle(watches: Collection[Watch], *, now: datetime) -> Settled:
     return done
 
 
+# Of so many incidents at once the requests are read; of more, in an outage of everything, it would keep the first
+# message waiting. Those are told their cause a minute later.
+REQUESTS_READ_AT_ONCE = 10
+
+
+# The cause of an open incident is looked for again so often, by each worker: what was looked for and changed nothing
+# leaves no trace in the database.
+SOUGHT_EVERY = timedelta(minutes=1)
+_sought_at: dict[int, datetime] = {}
+
+
 class _Statuses:
     """What the features on which something fires look like, read for all of them at the first question."""
 
     def __init__(self, watches: Collection[Watch], now: datetime) -> None:
         self._watches, self._now = watches, now
+        self._asked = 0
         self._read: dict[tuple[str, str], dict[int, dict[str, FeatureStatus]]] = {}
 
     def of(self, watch: Watch, window: str) -> dict[str, FeatureStatus]:
@@ -72,6 +84,10 @@ class _Statuses:
                 features, environment=watch.environment, now=self._now, window=window
             )
         return self._read[key][watch.feature.pk]
+
+    def may_read_requests(self) -> bool:
+        self._asked += 1
+        return self._asked <= REQUESTS_READ_AT_ONCE
 
 
 class _Components:
@@ -170,14 +186,13 @@ class _Settlement:
         component = incident.component.name if incident.component else None
         current = self._evidence(incident.milestone, component, incident.severity)
         joined, left = current - recorded, recorded - current
-        if not joined and not left:
-            return
-        incidents.change_evidence(incident=incident, joined=joined, left=left, now=self.now)
+        if joined or left:
+            incidents.change_evidence(incident=incident, joined=joined, left=left, now=self.now)
         has_new_component = incident.component is None and any(
             one.name in joined for one in self.watch.conditions if one.component is not None
         )
         is_news = worst is not None and worst.name in joined and worst.rule.kind == Kind.ERROR_BUDGET
-        if worst is not None and (has_new_component or is_news):
+        if worst is not None and (has_new_component or is_news or _is_cause_due(incident, self.now)):
             finding = self._finding(worst, since=incident.opened_at)
             known = incident.cause["component"] if incident.cause else None
             if is_news or (finding.cause is not None and finding.cause["component"] != known):
@@ -259,6 +274,18 @@ class _Settlement:
 
 
 _KINDS = list(Kind.values)
+
+
+def _is_cause_due(incident: Incident, now: datetime) -> bool:
+    """Whether the cause of a milestone's incident is to be looked for again. Asking counts as looking."""
+    if incident.milestone is None:
+        return False
+    if now - _sought_at.get(incident.pk, incident.opened_at) < SOUGHT_EVERY:
+        return False
+    for pk in [pk for pk, at in _sought_at.items() if now - at > SOUGHT_EVERY]:
+        del _sought_at[pk]
+    _sought_at[incident.pk] = now
+    return True
 
 
 def _urgency(condition: Condition) -> tuple[bool, int, bool]:

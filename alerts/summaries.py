@@ -17,7 +17,6 @@ from .wording import (
     Figures,
     Step,
     Story,
-    allocated,
     burning,
     clock,
     count_of,
@@ -79,13 +78,13 @@ def milestone_summary(
     feature_name: str,
     milestone: str,
     figures: Figures,
-    cause: dict[str, Any] | None,
+    cause: str,
     since: datetime | None,
 ) -> str:
-    """Of a milestone that burns, or of which another rule found what `figures.clause` says.
+    """Of a milestone that burns, or of which another rule found what `figures.clause` says. `cause` is a sentence.
 
     "Support chat, first token: p99 4.2 s of 3 s, burning 15.2× over 1 h since 02:51 UTC. 11 % of the error
-    budget left, gone in 5 h. tools: p99 2.1 s of 800 ms allocated."
+    budget left, gone in 5 h. Tools +1.3 s since v412 (02:49 UTC)."
     """
     counted = count_of(figures, "bad")
     found = filter(
@@ -95,7 +94,7 @@ def milestone_summary(
     sentences = [
         f"{feature_name}, {target}: {', '.join(found)}{_since(since)}.",
         outlook(figures),
-        f"{cause['component']}: {allocated(cause)}." if cause else "",
+        cause,
     ]
     return " ".join(filter(None, sentences))
 
@@ -113,17 +112,6 @@ def component_summary(*, feature_name: str, component: str, figures: Figures, si
 def _since(at: datetime | None) -> str:
     """Nothing where the clause says it itself."""
     return "" if at is None else f" since {clock(at)}"
-
-
-def cause_among(components: list[ComponentStatus]) -> dict[str, Any] | None:
-    """The component whose p99 exceeds its allocation by the most milliseconds; None where none does."""
-    causes = [
-        (cause["observed_ms"] - cause["allocated_ms"], cause)
-        for cause in map(cause_of, components)
-        if cause and cause["allocated_ms"] is not None
-    ]
-    excess_ms, worst = max(causes, key=lambda pair: pair[0], default=(0.0, None))
-    return worst if excess_ms > 0 else None
 
 
 def cause_of(component: ComponentStatus) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from .models import Channel, DeliveryAttempt, Notification
 from .notifications import LEASE, Claimed, deliver, leased
 from .outbound import DEADLINE_S
 from .summaries import milestone_summary
-from .wording import Figures, Step, Story
+from .wording import Figures, Step, Story, attributed
 
 # Of a feature that does not exist. Round enough to be seen through, complete enough to try a template on.
 FIGURES = Figures(
@@ -109,7 +109,11 @@ def _write(channel_id: int, step: Step, actor: str, now: datetime, thread_id: st
 def _message(channel: Channel, step: Step, actor: str, now: datetime) -> tuple[dict[str, Any], Story]:
     """The document of an incident that there is not, with every field that a real one has; its id is 0."""
     summary = milestone_summary(
-        feature_name=FEATURE_NAME, milestone="first_token", figures=FIGURES, cause=CAUSE, since=now
+        feature_name=FEATURE_NAME,
+        milestone="first_token",
+        figures=FIGURES,
+        cause=attributed(CAUSE, None),
+        since=now,
     )
     recovered = "Recovered. " if step == "resolved" else ""
     page = reverse("team-channel", args=[channel.team.slug, channel.pk])
