@@ -84,6 +84,8 @@ def finding_of(
         # Other rules burn as well, and by no tier.
         burn_rate=condition.decision.burn_rate if condition.rule.kind == Kind.BURN_RATE else None,
         figures=figures.document(),
+        attribution=attribution.document() if attribution else None,
+        changes=changed,
     )
 
 

@@ -201,6 +201,8 @@ class _Settlement:
                     cause=finding.cause,
                     summary=finding.summary,
                     figures=finding.figures,
+                    attribution=finding.attribution,
+                    changes=finding.changes,
                     now=self.now,
                 )
 

@@ -7,14 +7,19 @@ from datetime import timedelta
 import pytest
 
 from alerts import settlement
-from alerts.models import IncidentEvent, Notification
+from alerts.models import Incident, IncidentEvent, Notification
+from alerts.summaries import story
 from tests.alerts.scenes import incidents_of, look
 from tests.alerts.test_causes import a_minute
-from tests.factories import NOW, make_channel, make_feature
+from tests.factories import NOW, make_channel, make_feature, make_traffic
 
 pytestmark = pytest.mark.django_db
 
 MINUTE = timedelta(minutes=1)
+
+
+def story_told(incident: Incident) -> str:
+    return story(incident, Notification.Event.OPENED, note="", now=NOW).cause
 
 
 def test_an_incident_names_the_component_that_makes_its_requests_slow():
@@ -26,6 +31,10 @@ def test_an_incident_names_the_component_that_makes_its_requests_slow():
     assert (incident.milestone, incident.severity) == ("first_token", "page")
     assert incident.cause == {"component": "retrieval", "allocated_ms": 400, "observed_ms": 2700}
     assert incident.summary.endswith("Retrieval +2.50 s.")
+    assert incident.attribution is not None
+    assert (incident.attribution["by"], incident.attribution["over"]) == ("requests", 20)
+    assert incident.attribution["components"][0]["excess_ms"] == 2500
+    assert "by the requests themselves" in story_told(incident)
 
 
 def test_without_trace_ids_it_names_the_component_most_over_its_allocation():
@@ -35,6 +44,23 @@ def test_without_trace_ids_it_names_the_component_most_over_its_allocation():
     [incident] = incidents_of(feature)
     assert incident.cause == {"component": "retrieval", "allocated_ms": 400, "observed_ms": 2700}
     assert incident.summary.endswith("retrieval: p99 2.70 s of 400 ms allocated.")
+    assert incident.attribution is not None
+    assert (incident.attribution["by"], incident.attribution["why"]) == ("allocations", "few_traces")
+    assert "by allocations, as too few requests carry trace ids" in story_told(incident)
+
+
+def test_a_release_before_it_stands_beside_the_cause():
+    feature = make_feature()
+    a_minute(feature, NOW - 90 * MINUTE, slow=0, of=30)
+    a_minute(feature, NOW - 150 * MINUTE, slow=0, of=30, first=50)
+    make_traffic(
+        feature, at=NOW - 20 * MINUTE, count=5, over=0, milestone="first_token", release="v412", now=NOW
+    )
+    a_minute(feature, slow=20, of=60, by="retrieval", first=100)
+    look(feature, NOW)
+    [incident] = incidents_of(feature)
+    assert [change["name"] for change in incident.changes] == ["v412"]
+    assert incident.summary.endswith("Retrieval +2.50 s since v412 (19:40 UTC).")
 
 
 def test_when_another_component_becomes_the_cause_the_incident_says_so_within_a_minute_and_tells_nobody():
@@ -49,6 +75,8 @@ def test_when_another_component_becomes_the_cause_the_incident_says_so_within_a_
     [incident] = incidents_of(feature)
     assert incident.cause is not None
     assert incident.cause["component"] == "tools"
+    assert incident.attribution is not None
+    assert incident.attribution["components"][0]["component"] == "tools"
     assert "Tools +2" in incident.summary
     assert IncidentEvent.Kind.CAUSE_CHANGED in {event.kind for event in incident.events.all()}
     assert Notification.objects.count() == told
