@@ -66,7 +66,7 @@ _ALL_BUT_GROWTH = (
 )  # fmt: skip
 _SMALL_FILL = Fill(features=10, components=8, requests=100_000, raw_days=3)
 
-# Everything but growth, about seven minutes on two cores.
+# Everything but growth, about eight minutes on two cores.
 _SMALL = Scale(
     benchmarks=_ALL_BUT_GROWTH,
     ingest_rounds=5,
