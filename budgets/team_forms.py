@@ -16,7 +16,7 @@ from budgets.models import IngestKey, Membership
 SCOPE_LINES = {
     IngestKey.Scope.INGEST: "ingest: send measurements. All that a service needs.",
     IngestKey.Scope.READ: "read: read features, status, time series, incidents and channels.",
-    IngestKey.Scope.WRITE: "write: declare features and channels, act on incidents.",
+    IngestKey.Scope.WRITE: "write: declare features, channels, silences and schedules, act on incidents.",
 }
 ROLE_LINES = {
     Membership.Role.VIEWER: "Viewer: looks",

@@ -37,7 +37,7 @@ _TAGS = {
 _SCOPES = {
     "ingest": "push measurements",
     "read": "read features, status, time series, incidents and channels",
-    "write": "declare features, save channels, acknowledge and resolve incidents",
+    "write": "declare features, save channels, silences, schedules and policies, acknowledge and resolve incidents",
 }
 
 

@@ -1,1 +1,1 @@
-"""Teams' features and channels as YAML: `manage.py apply` and `manage.py export`."""
+"""What teams declare as YAML: `manage.py apply` and `manage.py export`."""

@@ -1,4 +1,4 @@
-"""Makes features and channels what YAML files say."""
+"""Makes what teams declare what YAML files say."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHANGES_PENDING = 3
 
 class Command(BaseCommand):
     help = (
-        "Makes features and channels what YAML documents say: all of them, or nothing where one is wrong. "
+        "Makes features, channels, schedules and the like what YAML documents say: all of them, or nothing where one is wrong. "
         "The same files again change nothing; what no document names stays as it is."
     )
 

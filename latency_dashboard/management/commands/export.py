@@ -1,4 +1,4 @@
-"""Writes features and channels as YAML that `apply` takes."""
+"""Writes what teams declare as YAML that `apply` takes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from latency_dashboard.declarations.kinds import KINDS
 
 class Command(BaseCommand):
     help = (
-        "Writes features and channels to standard output as YAML that `apply` takes, and that changes nothing. "
+        "Writes what teams declare to standard output as YAML that `apply` takes, and that changes nothing. "
         "Signing secrets are left out."
     )
 
