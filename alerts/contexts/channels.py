@@ -12,7 +12,7 @@ from django.db.models import OuterRef, Subquery
 from django.urls import reverse
 
 from alerts.channels import KINDS
-from alerts.models import Channel, DeliveryAttempt, Notification, Severity
+from alerts.models import Channel, DeliveryAttempt, LivingAlert, Notification, Severity
 from alerts.outbound import reaches_people
 from budgets.models import Team
 
@@ -112,6 +112,7 @@ class ChannelPage:
     can_edit: bool
     is_mail_lost: bool
     trial: list[TrialLine]
+    living: list[LivingAlert]
     log: Page[Notification]
     urls: dict[str, str]
 
@@ -131,6 +132,11 @@ def channel_page(channel: Channel, *, can_edit: bool, page: str | None) -> Chann
         can_edit=can_edit and channel.deleted_at is None,
         is_mail_lost=channel.kind == Channel.Kind.EMAIL and not reaches_people(),
         trial=_last_trial(channel),
+        living=list(
+            LivingAlert.objects.filter(channel=channel)
+            .select_related("incident__feature", "incident__component")
+            .order_by("incident_id")[:PAGE_SIZE]
+        ),
         log=Paginator(log, PAGE_SIZE).get_page(page),
         urls={
             name: reverse(f"team-channel-{name}", args=address)

@@ -23,8 +23,10 @@ from budgets.models import Feature, Team
 from tests.alertmanagers import running_alertmanager
 from tests.alerts.test_email_channel import INCIDENT, make_message
 from tests.alerts.test_incident_pages import open_one
+from tests.budgets.test_pages import signed_in, text_of
 from tests.children import eventually
 from tests.factories import make_feature, make_team
+from tests.people import make_person
 from tests.receivers import Exchange, Reply, WebhookReceiver
 
 LOCAL = parse_networks(["127.0.0.1/32"])
@@ -265,6 +267,22 @@ def test_a_receiver_that_hangs_holds_no_row(
     failed = renew(channel_id=channel.pk, now=now + RENEW_EVERY, deadline_s=0.2)
     assert "no answer within 0.2 s" in failed.error
     assert LivingAlert.objects.get().next_at > now + RENEW_EVERY
+
+
+@pytest.mark.usefixtures("plain_static_files")
+def test_the_channels_page_says_what_is_kept_alive_and_what_failed(
+    team: Team, feature: Feature, channel: Channel, webhook_receiver: WebhookReceiver
+) -> None:
+    now = timezone.now()
+    opened(feature, now)
+    client = signed_in(make_person("vera@example.com", team=team))
+    page = f"/teams/{team.slug}/channels/{channel.pk}/"
+    assert "not sent again yet" in text_of(client.get(page).content.decode())
+    webhook_receiver.answer(Reply(503))
+    renew(channel_id=channel.pk, now=now + RENEW_EVERY)
+    assert "The receiver answered 503." in text_of(client.get(page).content.decode())
+    LivingAlert.objects.all().delete()
+    assert "Kept alive" not in client.get(page).content.decode()
 
 
 # -- A real one -------------------------------------------------------------------------------------

@@ -3,13 +3,15 @@ from __future__ import annotations
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import LazySettings
+from django.utils import timezone
 from playwright.sync_api import expect
 
-from alerts.models import Channel
-from budgets.models import Membership, Team
+from alerts.models import Channel, LivingAlert
+from budgets.models import Membership, Team, User
+from tests.alerts.test_incident_pages import open_one
 from tests.browser.conftest import Visit
 from tests.browser.test_pages import _SMALL_TARGETS
-from tests.factories import make_channel, make_team
+from tests.factories import make_channel, make_feature, make_team
 from tests.people import PASSWORD, make_person
 from tests.receivers import Reply, WebhookReceiver, webhook_receiver
 
@@ -78,6 +80,20 @@ def test_axe_finds_nothing_on_the_pages_of_channels_and_nothing_scrolls_sideways
     make_channel(team, name="x" * 200, min_severity="page", is_enabled=False)
     Channel.objects.create(team=team, name="mail", kind="email", config={"to": ["oncall@example.com"]})
     channel = make_channel(team, name="on-call", url=webhook_receiver.url)
+    alertmanager = Channel.objects.create(
+        team=team,
+        owner=User.objects.get(email=EMAIL),
+        name="alertmanager",
+        kind="alertmanager",
+        config={"url": "https://alertmanager.example.com"},
+    )
+    LivingAlert.objects.create(
+        incident=open_one(make_feature(team=team)),
+        channel=alertmanager,
+        next_at=timezone.now(),
+        sent_at=timezone.now(),
+        error="a-very-long-word-" * 20,
+    )
     webhook_receiver.answer(Reply(200, body=b"a" * 3000), Reply(503, body=b"<p>moving</p>\n" * 40))
     visit.go(f"{LIST}{channel.pk}/")
     visit.log_in(EMAIL, PASSWORD)
@@ -88,6 +104,7 @@ def test_axe_finds_nothing_on_the_pages_of_channels_and_nothing_scrolls_sideways
         "new/",
         "new/?kind=email",
         "new/?kind=telegram",
+        f"{alertmanager.pk}/",
         *(f"{channel.pk}/{part}" for part in ("", "secret/", "delete/")),
     ):
         visit.go(f"{LIST}{path}")
