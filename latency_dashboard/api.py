@@ -13,6 +13,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 from alerts.api import router as alerts_router
 from alerts.escalation_api import router as escalation_router
 from alerts.holds_api import router as holds_router
+from alerts.rules_api import router as rules_router
 from budgets.api.features import router as features_router
 from budgets.api.measurements import router as measurements_router
 from budgets.errors import Refusal, error_document
@@ -28,6 +29,7 @@ api.add_router("", features_router)
 api.add_router("", alerts_router)
 api.add_router("", holds_router)
 api.add_router("", escalation_router)
+api.add_router("", rules_router)
 
 
 def _answer(request: HttpRequest, document: dict[str, Any], status: int) -> HttpResponse:

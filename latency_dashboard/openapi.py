@@ -11,6 +11,7 @@ from ninja import NinjaAPI
 
 from alerts.described import SCHEMAS as ALERTS_SCHEMAS
 from alerts.holds_described import SCHEMAS as HOLDS_SCHEMAS
+from alerts.rules_described import SCHEMAS as RULES_SCHEMAS
 from budgets.api.operations import answer
 from budgets.api.schemas import SCHEMAS as BUDGETS_SCHEMAS
 
@@ -27,6 +28,7 @@ _TAGS = {
     "measurements": "What services push.",
     "features": "User-facing flows, their latency budgets, and how they are doing.",
     "incidents": "What a person must look at.",
+    "rules": "What a feature's alerts watch.",
     "channels": "Where a team's incidents are told.",
     "silences": "What holds notifications back for once.",
     "maintenance windows": "What holds notifications back again and again.",
@@ -66,6 +68,7 @@ def openapi_document(api: NinjaAPI) -> dict[str, Any]:
                 **BUDGETS_SCHEMAS,
                 **ALERTS_SCHEMAS,
                 **HOLDS_SCHEMAS,
+                **RULES_SCHEMAS,
             },
             "securitySchemes": {
                 "key": {

@@ -13,6 +13,7 @@ from django.utils import timezone
 from alerts.incidents import Finding, Target, open_incident
 from alerts.maintenance import save_window
 from alerts.models import (
+    AlertRule,
     Channel,
     EscalationPolicy,
     Incident,
@@ -56,7 +57,7 @@ DOCUMENTS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class World:
-    """A team with a feature, an incident, a channel, keys, a batch, a member and an invitation; and another team.
+    """A team with a feature, an incident, a channel, a rule, keys, a batch, a member and an invitation; and another team.
 
     `tokens`: what stands in the permission table's head → a key's token; none for "no key".
     """
@@ -71,6 +72,7 @@ class World:
     schedule: Schedule
     override: ScheduleOverride
     policy: EscalationPolicy
+    rule: AlertRule
     key: IngestKey
     batch: Batch
     member: User
@@ -94,7 +96,7 @@ class World:
             "feature": self.feature.slug,
             "incident_id": self.incident.pk,
             "slug": self.team.slug if route.startswith("/teams/") else self.feature.slug,
-            "name": self.channel.name if "/channels/" in route else "latency",
+            "name": self._name(route),
             "token": "unknown",
             "uidb64": "MQ",
             "number": 1,
@@ -111,6 +113,11 @@ class World:
             parameters["name"] = "allocation"
         path = re.sub(r"\{(\w+)\}", lambda match: str(parameters[match[1]]), route)
         return f"{path}{self._query(route)}"
+
+    def _name(self, route: str) -> str:
+        if "/rules/" in route:
+            return self.rule.name
+        return self.channel.name if "/channels/" in route else "latency"
 
     def _query(self, route: str) -> str:
         if "/charts/" in route:
@@ -131,6 +138,8 @@ class World:
         for part, document in DOCUMENTS.items():
             if method in ("POST", "PUT") and f"/{part}" in route:
                 return msgspec.json.encode(document)
+        if method == "PUT" and "/rules/" in route:
+            return b'{"kind": "timeouts"}'
         if method == "PUT" and "/features/" in route:
             return b'{"name": "Support chat", "components": [], "latency_budgets": []}'
         if method == "PUT":
@@ -185,6 +194,7 @@ def make_world() -> World:
         schedule=schedule,
         override=override,
         policy=EscalationPolicy.objects.get(team=team),
+        rule=AlertRule.objects.create(feature=feature, name="giving up", kind="timeouts"),
         key=key,
         batch=Batch.objects.get(pk=answer.batch_id),
         member=member,

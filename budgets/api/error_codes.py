@@ -106,6 +106,9 @@ OF_ALERTS = {
     ),
     "unknown_escalation_policy": ErrorCode(404, "The key's team has no such escalation policy."),
     "named_by_policy": ErrorCode(409, "An escalation policy names it: take it out there first."),
+    "invalid_rule": ErrorCode(400, "A rule cannot be saved like that; fields says why."),
+    "default_rule": ErrorCode(409, "A default rule can be switched off and not deleted."),
+    "unknown_rule": ErrorCode(404, "The feature has no such rule."),
 }
 
 # No operation answers with these: they tell of the address or the method.

@@ -9,6 +9,7 @@ from alerts.declarations import (
     DeclaredSilences,
     DeclaredWindows,
 )
+from alerts.rule_declarations import DeclaredRules
 from budgets.declarations import DeclaredFeatures, DeclaredKind
 
 # In the order in which they are saved and exported: what a kind refers to comes before it.
@@ -16,6 +17,7 @@ KINDS: dict[str, DeclaredKind] = {
     kind.name: kind
     for kind in (
         DeclaredFeatures(),
+        DeclaredRules(),
         DeclaredChannels(),
         DeclaredSchedules(),
         DeclaredPolicies(),

@@ -16,11 +16,35 @@ ENDPOINTS = [
     ("GET", "features/chat", "read"),
     ("GET", "features/chat/status", "read"),
     ("GET", "features/chat/timeseries", "read"),
+    ("GET", "features/chat/rules", "read"),
+    ("GET", "features/chat/rules/ops", "read"),
+    ("PUT", "features/chat/rules/ops", "write"),
+    ("DELETE", "features/chat/rules/ops", "write"),
     ("GET", "incidents", "read"),
     ("GET", "incidents/1", "read"),
     ("POST", "incidents/1/acknowledge", "write"),
     ("POST", "incidents/1/resolve", "write"),
+    ("GET", "channels", "read"),
+    ("GET", "channels/ops", "read"),
     ("PUT", "channels/ops", "write"),
+    ("DELETE", "channels/ops", "write"),
+    ("GET", "silences", "read"),
+    ("POST", "silences", "write"),
+    ("GET", "silences/1", "read"),
+    ("DELETE", "silences/1", "write"),
+    ("GET", "maintenance-windows", "read"),
+    ("GET", "maintenance-windows/ops", "read"),
+    ("PUT", "maintenance-windows/ops", "write"),
+    ("DELETE", "maintenance-windows/ops", "write"),
+    ("GET", "schedules", "read"),
+    ("GET", "schedules/ops", "read"),
+    ("PUT", "schedules/ops", "write"),
+    ("DELETE", "schedules/ops", "write"),
+    ("GET", "schedules/ops/on-call", "read"),
+    ("GET", "escalation-policies", "read"),
+    ("GET", "escalation-policies/ops", "read"),
+    ("PUT", "escalation-policies/ops", "write"),
+    ("DELETE", "escalation-policies/ops", "write"),
 ]
 BY_PATH = pytest.mark.parametrize(("method", "path", "scope"), ENDPOINTS, ids=lambda one: one)
 
@@ -29,7 +53,13 @@ def test_every_operation_of_the_api_is_in_the_table_above() -> None:
     from latency_dashboard.api import api
 
     found = {
-        (method, path.lstrip("/").replace("{feature}", "chat").replace("{incident_id}", "1"))
+        (
+            method,
+            path.lstrip("/")
+            .replace("{feature}", "chat")
+            .replace("{incident_id}", "1")
+            .replace("{silence_id}", "1"),
+        )
         for _, router in api._routers
         for path, view in router.path_operations.items()
         for operation in view.operations

@@ -196,8 +196,8 @@ def test_everything_that_is_wrong_is_told_at_once(file: Path) -> None:
         (
             "kind: Feature",
             "kind: Widget",
-            ":2, document 1, kind: Expected one of Feature, Channel, Schedule, EscalationPolicy, MaintenanceWindow, Silence, "
-            "got 'Widget'.",
+            ":2, document 1, kind: Expected one of Feature, AlertRule, Channel, Schedule, EscalationPolicy, "
+            "MaintenanceWindow, Silence, got 'Widget'.",
         ),
         ("team: assistants", "team: a b", ":3, document 1, team: A team is named by letters"),
         (
