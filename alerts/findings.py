@@ -86,6 +86,11 @@ def finding_of(
         figures=figures.document(),
         attribution=attribution.document() if attribution else None,
         changes=changed,
+        decided_by={
+            "condition": condition.name,
+            "reason": str(condition.decision.reason),
+            "evidence": condition.decision.evidence,
+        },
     )
 
 

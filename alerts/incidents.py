@@ -52,6 +52,7 @@ class Finding:
     `cause` is {"component", "allocated_ms", "observed_ms"} or None; `burn_rate` the long window's of the
     tier that fired, None for other rules. `figures` is the document of wording.Figures, from which the
     summary was written. `attribution` is how the components share in it, `changes` what changed before.
+    `decided_by` is the condition that decided, with its numbers: {"condition", "reason", "evidence"}.
     """
 
     severity: str
@@ -63,6 +64,7 @@ class Finding:
     figures: Mapping[str, Any] = field(default_factory=dict)
     attribution: Mapping[str, Any] | None = None
     changes: Sequence[Mapping[str, Any]] = ()
+    decided_by: Mapping[str, Any] | None = None
 
     @property
     def details(self) -> dict[str, Any]:
@@ -75,6 +77,7 @@ class Finding:
             "figures": dict(self.figures),
             "attribution": self.attribution,
             "changes": [dict(one) for one in self.changes],
+            "decided_by": self.decided_by,
         }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -13,6 +13,7 @@ from django.db.models import Case, Count, IntegerField, Value, When
 from django.urls import reverse
 
 from alerts.contexts.tellings import Tellings, tellings
+from alerts.evidence import evidence_words, reason_words
 from alerts.models import Incident, IncidentEvent
 from alerts.silences import facts_of
 from alerts.summaries import ENDINGS, ending
@@ -149,6 +150,8 @@ class LogEntry:
     at: datetime
     note: str = ""
     url: str = ""
+    decided_by: str = ""
+    """The condition that decided, and its numbers."""
 
 
 @dataclass(frozen=True)
@@ -335,7 +338,19 @@ def _entry(event: IncidentEvent, incident: Incident) -> LogEntry:
                 f"Merged into incident {into}, whose milestone it holds up",
                 reverse("incident", args=[into]),
             )
-    return LogEntry(mark=mark, text=text, at=event.at, note=event.note, url=url)
+    return LogEntry(
+        mark=mark, text=text, at=event.at, note=event.note, url=url, decided_by=_decided_by(details)
+    )
+
+
+def _decided_by(details: Mapping[str, Any]) -> str:
+    """Which numbers decided a step: "burn rate 1h/5m: both windows burn faster than the limit. 1 h: 40 of 60 bad …"."""
+    found = details.get("decided_by")
+    if not found:
+        return ""
+    numbers = evidence_words(found["evidence"])
+    said = f"{formats.name(found['condition'].replace('_', ' '))}: {reason_words(found['reason'])}."
+    return f"{said} {numbers[:1].upper()}{numbers[1:]}." if numbers else said
 
 
 def _ended(event: IncidentEvent) -> str:

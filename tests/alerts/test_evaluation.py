@@ -137,6 +137,36 @@ def test_a_burning_milestone_opens_one_incident_that_holds_every_tier_as_evidenc
     assert told(feature) == [(channel.name, "opened", "page")]
 
 
+def test_the_numbers_that_opened_an_incident_are_kept_with_it() -> None:
+    feature = make_feature()
+    burn(feature, NOW)
+    look(feature, NOW)
+    (opened,) = only_incident(feature).events.steps()
+    decided_by = opened.details["decided_by"]
+    assert (decided_by["condition"], decided_by["reason"]) == ("burn_rate 1h/5m", "burning")
+    assert decided_by["evidence"]["long"] == {
+        "window": "1h",
+        "judged": 60,
+        "bad": 40,
+        "burn_rate": pytest.approx(66.7, abs=0.1),
+    }
+    assert decided_by["evidence"]["factor"] == pytest.approx(13.44)
+
+
+def test_the_numbers_that_raised_a_ticket_are_kept_with_it() -> None:
+    feature = make_feature()
+    smoulder(feature, NOW)
+    look(feature, NOW)
+    burn(feature, NOW)
+    look(feature, NOW)
+    steps = {
+        one.kind: one.details["decided_by"]["condition"]
+        for one in only_incident(feature).events.steps()
+        if "decided_by" in one.details
+    }
+    assert steps == {"opened": "burn_rate 1d/2h", "severity_raised": "burn_rate 1h/5m"}
+
+
 def test_evaluating_again_changes_nothing() -> None:
     feature = make_feature()
     make_channel(feature.team)

@@ -260,6 +260,22 @@ class TestIncidentPage:
         places = [text.index(each, text.index("Event log")) for each in told]
         assert places == sorted(places)
 
+    def test_tells_which_numbers_made_the_rule_fire(self, viewer: Client, feature: Feature) -> None:
+        window = {"judged": 60, "bad": 40, "burn_rate": 66.67}
+        evidence = {
+            "factor": 14.4,
+            "long": {"window": "1h", **window},
+            "short": {"window": "5m", **window, "bad": 30, "burn_rate": 50.0},
+        }
+        incident = open_one(
+            feature,
+            decided_by={"condition": "burn_rate 1h/5m", "reason": "burning", "evidence": evidence},
+        )
+        assert (
+            "burn rate 1h/5m: both windows burn faster than the limit. 1 h: 40 of 60 bad, burning 66.7×, limit 14.4×; "
+            "5 min: 30 of 60 bad, burning 50.0×, limit 14.4×."
+        ) in page(viewer, incident.get_absolute_url())
+
     def test_a_merged_incident_leads_to_the_one_it_went_into(self, viewer: Client, feature: Feature) -> None:
         small = open_one(feature, component="tools", summary="tools overruns", burn_rate=None)
         big = open_one(feature)
