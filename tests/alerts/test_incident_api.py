@@ -72,7 +72,7 @@ def test_an_incident_reads_as_its_message_does_and_tells_how_far_it_has_come(
         ],
         "reopened_at": None,
         "is_flapping": False,
-        "attribution": None,
+        "attribution": incident.attribution,
         "changes": [],
         "told": [
             {
