@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import transaction
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import InterfaceError, OperationalError, transaction
 
-from budgets.models import Sweep
+from budgets.models import Feature, Sweep
 
 from . import locks
-from .conditions import look, remember
+from .conditions import Watch, look, remember
 from .settlement import Settled, settle
+
+logger = logging.getLogger(__name__)
 
 # Features settled in one transaction: an outage of everything must neither hold thousands of rows nor keep
 # the first message waiting for the last incident.
@@ -22,10 +26,14 @@ FEATURES_PER_TRANSACTION = 50
 SLOW_KINDS_EVERY = timedelta(minutes=1)
 _SLOW_SWEEP = "evaluate_slow"
 
+# No single feature is to blame for these: the next sweep tries all again.
+_OF_NO_FEATURE = (SoftTimeLimitExceeded, OperationalError, InterfaceError)
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What an evaluation did: features looked at, conditions decided, states written, incidents' ids."""
+    """What an evaluation did: features looked at, conditions decided, states written, incidents' ids, and the
+    features that could not be decided."""
 
     features: int = 0
     conditions: int = 0
@@ -33,6 +41,7 @@ class Evaluated:
     opened: tuple[int, ...] = ()
     raised: tuple[int, ...] = ()
     resolved: tuple[int, ...] = ()
+    failed: tuple[int, ...] = ()
 
 
 def sweep(*, now: datetime) -> Evaluated | None:
@@ -59,16 +68,24 @@ def evaluate(*, feature_ids: Collection[int] | None, now: datetime, with_slow: b
        that the evaluation of a feature is serial.
     3. Decides these again, for another evaluation may have come first, and in the same transaction writes
        what changed: states, incidents, events and messages.
+    4. Where that fails, takes each feature by itself: one that cannot be decided keeps no other from being told.
     """
-    seen = look(feature_ids, now, with_slow=with_slow)
-    busy = {watch.feature.pk for watch in seen if watch.is_busy}
-    states_written, moved = 0, Settled()
-    for chunk in _batched(sorted(busy), FEATURES_PER_TRANSACTION):
-        with transaction.atomic():
-            locks.lock_features(chunk)
-            watches = look(chunk, now, with_slow=with_slow)
-            states_written += remember(watches)
-            settled = settle(watches, now=now)
+    seen: list[Watch] = []
+    try:
+        seen = look(feature_ids, now, with_slow=with_slow)
+        busy = {watch.feature.pk for watch in seen if watch.is_busy}
+    except _OF_NO_FEATURE:
+        raise
+    except Exception:
+        logger.exception("what goes on is not known; every feature is taken")
+        found = Feature.objects.all() if feature_ids is None else Feature.objects.filter(pk__in=feature_ids)
+        busy = set(found.values_list("pk", flat=True))
+    states_written, moved, failed = 0, Settled(), []
+    for feature_ids, written, settled in _moves(sorted(busy), now, with_slow):
+        if settled is None:
+            failed += feature_ids
+            continue
+        states_written += written
         moved.opened += settled.opened
         moved.raised += settled.raised
         moved.resolved += settled.resolved
@@ -79,7 +96,39 @@ def evaluate(*, feature_ids: Collection[int] | None, now: datetime, with_slow: b
         opened=tuple(moved.opened),
         raised=tuple(moved.raised),
         resolved=tuple(moved.resolved),
+        failed=tuple(failed),
     )
+
+
+def _moves(
+    busy: Sequence[int], now: datetime, with_slow: bool
+) -> Iterator[tuple[Sequence[int], int, Settled | None]]:
+    """The features that were moved together, the states written, and what became of their incidents; None for one
+    that could not be decided."""
+    for chunk in _batched(busy, FEATURES_PER_TRANSACTION):
+        try:
+            yield chunk, *_move(chunk, now, with_slow)
+            continue
+        except SoftTimeLimitExceeded:
+            raise
+        except Exception:  # also a deadlock, which one by one they do not come to
+            if len(chunk) > 1:
+                logger.exception("features %s to %s are evaluated one by one", chunk[0], chunk[-1])
+        for feature_id in chunk:
+            try:
+                yield [feature_id], *_move([feature_id], now, with_slow)
+            except _OF_NO_FEATURE:
+                raise
+            except Exception:
+                logger.exception("feature %s could not be evaluated", feature_id)
+                yield [feature_id], 0, None
+
+
+def _move(feature_ids: Sequence[int], now: datetime, with_slow: bool) -> tuple[int, Settled]:
+    with transaction.atomic():
+        locks.lock_features(feature_ids)
+        watches = look(feature_ids, now, with_slow=with_slow)
+        return remember(watches), settle(watches, now=now)
 
 
 def _batched(values: Sequence[int], size: int) -> Iterator[Sequence[int]]:

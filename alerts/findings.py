@@ -29,6 +29,9 @@ from .wording import Figures, attributed
 
 Kind = AlertRule.Kind
 
+MAX_RULE_CHARACTERS: Final = 300
+"""As Incident.rule keeps it."""
+
 _OTHER_WINDOW: Final = "1h"
 """What the components of a milestone are compared over, where the rule has no window of its own."""
 
@@ -77,7 +80,8 @@ def finding_of(
         )
     return incidents.Finding(
         severity=condition.severity,
-        rule=condition.name,
+        # A name and a key of 200 characters each are more than the row holds.
+        rule=condition.name[:MAX_RULE_CHARACTERS],
         reason=str(condition.decision.reason),
         summary=summary,
         cause=cause,

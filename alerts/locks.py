@@ -10,6 +10,7 @@ from django.db import connection
 from budgets.locks import NAMESPACE
 
 EVALUATION_SWEEP = 100
+FOLLOW_UP_SWEEP = 101
 # Above the ids of features in a key of 64 bits, which PostgreSQL keeps apart from pairs of 32 bits.
 _FEATURE = NAMESPACE << 48
 

@@ -52,6 +52,9 @@ OPENINGS = frozenset({Event.OPENED, Event.REOPENED, Event.UNACKNOWLEDGED})
 
 # Writing
 
+# As Notification.because keeps it: a step's place and a schedule may both have long names.
+MAX_BECAUSE_CHARACTERS = 300
+
 
 def write(
     *,
@@ -79,7 +82,7 @@ def write(
             event=event,
             severity=incident.severity,
             occurrence=last.get(channel.pk, -1) + 1,
-            because=because,
+            because=because[:MAX_BECAUSE_CHARACTERS],
             # By these a message can be followed back to the requests that led to it.
             data={"incident": document, "story": told, "request_ids": request_ids.current()},
             created_at=now,

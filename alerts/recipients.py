@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from budgets.models import User
 
 from .escalation import Policy, Target
+from .fields import MAX_NAME_CHARACTERS
 from .matchers import fits
 from .models import Channel, EscalationPolicy, Incident, Schedule, Severity
 from .schedules import on_call
@@ -142,7 +143,10 @@ def of_step(incident: Incident, policy: Policy, step: int, *, now: datetime) -> 
             if person is None:
                 found.leave_out(target.name, f"{place}: not in the team any more")
                 continue
-        for channel in personal_channels(incident, person):
+        own = personal_channels(incident, person)
+        if not own:
+            found.leave_out(person.email, f"{why}: every channel of theirs is switched off")
+        for channel in own:
             found.add(channel, why)
     return found
 
@@ -160,17 +164,24 @@ def personal_channels(incident: Incident, person: User) -> Collection[Channel]:
     enabled = list(own.filter(is_enabled=True).order_by("id"))
     if enabled:
         return enabled
-    made = Channel(
-        team_id=team_id,
-        owner=person,
-        name=f"Mail to {person.email}",
-        kind=Channel.Kind.EMAIL,
-        config={"to": [person.email]},
-    )
-    try:
-        with transaction.atomic():
-            made.save(force_insert=True)
-    except IntegrityError:
-        # Made at the same moment by another incident, or switched off: they asked for silence everywhere.
-        return list(own.filter(is_enabled=True, name=made.name))
-    return [made]
+    name = f"Mail to {person.email}"[:MAX_NAME_CHARACTERS]
+    # The other where somebody else's channel has the name.
+    for one in (name, f"{name[: MAX_NAME_CHARACTERS - 30]} ({person.pk})"):
+        made = Channel(
+            team_id=team_id,
+            owner=person,
+            name=one,
+            kind=Channel.Kind.EMAIL,
+            config={"to": [person.email]},
+        )
+        try:
+            with transaction.atomic():
+                made.save(force_insert=True)
+        except IntegrityError:
+            mine = own.filter(name=one)
+            if mine.exists():
+                # Made at the same moment by another incident, or switched off: they asked for silence everywhere.
+                return list(mine.filter(is_enabled=True))
+        else:
+            return [made]
+    return []

@@ -6,12 +6,14 @@ import logging
 import time
 
 from celery import shared_task
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import InterfaceError, OperationalError
 from django.utils import timezone
 
 from budgets import doorbell, request_ids
 from budgets.models import Sweep
 
-from . import evaluation, follow_ups, living_alerts, notifications, watcher
+from . import evaluation, follow_ups, living_alerts, locks, notifications, watcher
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,8 @@ def evaluate(feature_ids: list[int] | None = None) -> None:
     else:
         done = evaluation.sweep(now=now)
         if done is not None:
-            Sweep.objects.update_or_create(name="evaluate", defaults={"finished_at": timezone.now()})
+            for name in ("evaluate", *(() if done.failed else (watcher.EVERY_FEATURE,))):
+                Sweep.objects.update_or_create(name=name, defaults={"finished_at": timezone.now()})
     if done is not None and (feature_ids is not None or done.opened or done.raised or done.resolved):
         moved = {"opened": done.opened, "raised": done.raised, "resolved": done.resolved}
         log.info(
@@ -47,10 +50,25 @@ def evaluate(feature_ids: list[int] | None = None) -> None:
 @shared_task
 def follow_up() -> None:
     """Does what became due for incidents by the clock: escalation, updates, repetitions, releases."""
+    with locks.try_hold(locks.FOLLOW_UP_SWEEP) as is_ours:
+        if is_ours:
+            _follow_up_due()
+
+
+def _follow_up_due() -> None:
     started = time.monotonic()
     done: list[int] = []
     for incident_id in follow_ups.due(now=timezone.now(), limit=FOLLOW_UPS_PER_SWEEP):
-        action = follow_ups.follow_up(incident_id=incident_id, now=timezone.now())
+        try:
+            action = follow_ups.follow_up(incident_id=incident_id, now=timezone.now())
+        except (SoftTimeLimitExceeded, OperationalError, InterfaceError):
+            raise  # nothing that is the incident's
+        except Exception:
+            # It stays due, so that it is seen; it keeps no other incident from being told.
+            log.exception(
+                "incident %s could not be followed up", incident_id, extra={"incident": incident_id}
+            )
+            continue
         if action != "nothing":
             done.append(incident_id)
         if time.monotonic() - started > DRAIN_FOR_S:

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # Each of these is done within seconds; a minute late is a fault.
 LATE: timedelta = timedelta(seconds=60)
+# The last sweep that evaluated all features: one that left out a feature that it could not decide is none.
+EVERY_FEATURE = "evaluate_every_feature"
 DEADLINE_S = 5.0
 # The operator named the address, not a team: it may be one of the operator's own network.
 _EVERYWHERE = (ipaddress.ip_network("0.0.0.0/0"), ipaddress.ip_network("::/0"))
@@ -33,9 +35,9 @@ def faults(*, now: datetime) -> list[str]:
     oldest = Batch.objects.filter(state=Batch.State.PENDING).aggregate(oldest=Min("received_at"))["oldest"]
     if oldest is not None and now - oldest > LATE:
         found.append(f"the oldest batch waits for its roll-up since {(now - oldest).total_seconds():.0f} s")
-    evaluated_at = Sweep.objects.filter(name="evaluate").values_list("finished_at", flat=True).first()
+    evaluated_at = Sweep.objects.filter(name=EVERY_FEATURE).values_list("finished_at", flat=True).first()
     if evaluated_at is None or now - evaluated_at > LATE:
-        found.append("rules have not been evaluated within a minute")
+        found.append("the rules of every feature have not been evaluated within a minute")
     followed_up = FollowUp.objects.filter(next_at__lte=now - LATE).count()
     if followed_up:
         found.append(f"{followed_up} incidents wait to be followed up for over a minute")

@@ -459,3 +459,14 @@ def test_what_nobody_asked_for_is_not_read() -> None:
     with CaptureQueriesContext(connection) as captured:
         evaluate(feature_ids=None, now=NOW)
     assert len(captured) == 9
+
+
+def test_a_rule_and_a_component_with_long_names_open_an_incident() -> None:
+    component = "c" * 200
+    feature = make_feature()
+    make_rule(feature, "timeouts", name="r" * 200)
+    overrun(feature, NOW - MINUTE, component=component, status="timeout")
+    look(feature, NOW)
+    incident = only_incident(feature)
+    assert incident.rule == f"{'r' * 200} {'c' * 99}"
+    assert evidence_of(incident) == {f"{'r' * 200} {component}"}

@@ -442,3 +442,40 @@ def test_the_events_alone_rebuild_one_that_came_back(feature: Feature) -> None:
         kept.reopened_at,
         kept.state,
     )
+
+
+# -- Long names and people's own channels -----------------------------------------------------------
+
+
+def test_names_of_any_length_that_may_be_saved_reach_whom_they_name(team: Team, feature: Feature) -> None:
+    person = member(team, f"{'k' * 60}@{'.'.join(['x' * 60] * 3)}.example")
+    assert len(f"Mail to {person.email}") > 200
+    schedule = Schedule.objects.create(
+        team=team, name="s" * 200, time_zone="UTC", starts_on=date(2026, 1, 1), hands_over_at=time(9)
+    )
+    ScheduleTurn.objects.create(schedule=schedule, position=0, person=person)
+    make_policy(team, [("schedule", schedule.name)], name="p" * 200)
+    incident = begin(feature)
+    (message,) = incident.notifications.all()
+    assert message.channel.owner == person
+    assert message.because.startswith("step 1 of ppp")
+
+
+def test_somebody_is_mailed_though_another_channel_has_the_name(
+    team: Team, feature: Feature, kim: User
+) -> None:
+    make_channel(team, name=f"Mail to {KIM}")
+    make_policy(team, [("person", KIM)])
+    (message,) = begin(feature).notifications.select_related("channel")
+    assert (message.channel.owner, message.channel.config) == (kim, {"to": [KIM]})
+
+
+def test_it_is_said_of_whom_every_channel_is_switched_off(team: Team, feature: Feature, kim: User) -> None:
+    make_channel(team, name=f"Mail to {KIM}", kind="email", config={"to": [KIM]}, owner=kim, is_enabled=False)
+    make_channel(team, name="hook")
+    make_policy(team, [("person", KIM)])
+    (event,) = told_of(begin(feature))
+    assert [one["name"] for one in event["told"]] == ["hook"], "the whole team instead"
+    assert {"name": KIM, "because": "step 1 of Pages: every channel of theirs is switched off"} in event[
+        "left_out"
+    ]
