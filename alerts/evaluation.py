@@ -80,7 +80,8 @@ def evaluate(*, feature_ids: Collection[int] | None, now: datetime, with_slow: b
         logger.exception("what goes on is not known; every feature is taken")
         found = Feature.objects.all() if feature_ids is None else Feature.objects.filter(pk__in=feature_ids)
         busy = set(found.values_list("pk", flat=True))
-    states_written, moved, failed = 0, Settled(), []
+    states_written, moved = 0, Settled()
+    failed: list[int] = []
     for feature_ids, written, settled in _moves(sorted(busy), now, with_slow):
         if settled is None:
             failed += feature_ids
