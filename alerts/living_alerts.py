@@ -19,7 +19,7 @@ from django.db.models import Exists, F, OuterRef, Q, Subquery
 from .addresses import parse_networks
 from .channels import KINDS, alertmanager, masked
 from .models import Channel, Incident, LivingAlert, Notification
-from .notifications import leased
+from .notifications import OPENINGS, leased
 from .outbound import DEADLINE_S, DeliveryError
 
 # An Alertmanager takes thousands at once; a channel has as many as its team has incidents.
@@ -48,7 +48,7 @@ def due_channels(*, now: datetime) -> list[int]:
     over = LivingAlert.objects.annotate(heard_last=heard_last).filter(
         Q(incident__state=Incident.State.RESOLVED)
         | Q(heard_last=Notification.Event.RESOLVED)
-        | Q(channel__is_enabled=False)
+        | ~Q(channel__in=Channel.objects.in_use())
         | ~Q(channel__kind=Channel.Kind.ALERTMANAGER)
     )
     LivingAlert.objects.filter(pk__in=over.values("pk")).delete()
@@ -58,8 +58,9 @@ def due_channels(*, now: datetime) -> list[int]:
             ~Exists(known),
             ~Q(incident__state=Incident.State.RESOLVED),
             channel__kind=Channel.Kind.ALERTMANAGER,
-            channel__is_enabled=True,
-            event=Notification.Event.OPENED,
+            channel__in=Channel.objects.in_use(),
+            # Also of one that was held back until the incident came back, or that nobody has any more.
+            event__in=OPENINGS,
             state=Notification.State.DELIVERED,
         )
         .annotate(heard_last=heard_last)

@@ -212,6 +212,8 @@ def _give_up_unsendable(
             incident__in={n.incident_id for n in followers}, event__in=OPENINGS, state=State.DELIVERED
         ).values_list("incident_id", "channel_id")
     )
+    owned = [pk for pk, channel in channels.items() if channel.owner_id is not None and channel.is_enabled]
+    left = set(owned) - set(Channel.objects.in_use().filter(pk__in=owned).values_list("pk", flat=True))
     rest = []
     for notification in notifications:
         if notification.event == Event.TEST:
@@ -219,6 +221,8 @@ def _give_up_unsendable(
             _give_up(notification, "test_interrupted", now)
         elif not channels[notification.channel_id].is_enabled:
             _give_up(notification, "channel_disabled", now)
+        elif notification.channel_id in left:
+            _give_up(notification, "owner_left", now)
         elif (
             notification.event not in OPENINGS
             and (notification.incident_id, notification.channel_id) not in opened

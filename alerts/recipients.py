@@ -110,6 +110,7 @@ def of_step(incident: Incident, policy: Policy, step: int, *, now: datetime) -> 
     found = Recipients()
     targets = policy.steps[step].notify
     channels = _by_id(incident, targets)
+    in_use = set(Channel.objects.in_use().filter(pk__in=channels).values_list("pk", flat=True))
     shifts = on_call([one.id for one in targets if one.kind == "schedule"], at=now)
     people = {
         user.pk: user
@@ -127,6 +128,8 @@ def of_step(incident: Incident, policy: Policy, step: int, *, now: datetime) -> 
                 found.leave_out(target.name, f"{place}: the channel was deleted")
             elif not channel.is_enabled:
                 found.leave_out(channel.name, f"{place}: switched off")
+            elif channel.pk not in in_use:
+                found.leave_out(channel.name, f"{place}: its owner is not in the team any more")
             else:
                 found.add(channel, place)
             continue

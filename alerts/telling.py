@@ -179,7 +179,7 @@ def _follow(
     incident: Incident, follow_up: FollowUp, event: Event, now: datetime, note: str
 ) -> list[Notification]:
     recipients = Recipients()
-    told = Channel.objects.filter(pk__in=_told_before(incident).values("channel_id"), is_enabled=True)
+    told = Channel.objects.in_use().filter(pk__in=_told_before(incident).values("channel_id"))
     for channel in told.order_by("id"):
         if event in _OFTEN and channel.kind in FOR_PROGRAMS:
             recipients.leave_out(channel.name, "programs are told of openings and ends")

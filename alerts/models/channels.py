@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
-from budgets.models import Team, User
+from budgets.models import Membership, Team, User
 
 from .incidents import Incident, Severity
 
@@ -18,6 +18,13 @@ class ChannelQuerySet(models.QuerySet["Channel"]):
     def kept(self) -> ChannelQuerySet:
         """Those that were not deleted."""
         return self.filter(deleted_at=None)
+
+    def in_use(self) -> ChannelQuerySet:
+        """Those that messages are sent to: switched on, and the team's or of somebody who is still in the team."""
+        owners = Membership.objects.filter(
+            user=OuterRef("owner"), team=OuterRef("team"), user__is_active=True
+        )
+        return self.filter(Q(owner=None) | Q(Exists(owners)), is_enabled=True)
 
 
 class Channel(models.Model):

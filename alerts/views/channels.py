@@ -81,6 +81,7 @@ def channel(request: PageRequest, slug: str, pk: int) -> HttpResponse:
     if request.method != "POST":
         return _page(request, frame, found)
     frame = _editors_frame(request, slug)
+    _require_may_change(request, frame, found)
     form = CHANNEL_FORMS[found.kind](request.POST, channel=found, person=request.user)
     if form.is_valid():
         try:
@@ -106,6 +107,7 @@ def test(request: PageRequest, slug: str, pk: int) -> HttpResponse:
     """Sends the test messages and waits for what the receiver answers, some 10 s at most."""
     frame = _editors_frame(request, slug)
     found = get_object_or_404(Channel, team=frame.team, pk=pk)
+    _require_may_change(request, frame, found)
     try:
         trial = try_channel(channel_id=found.pk, actor=request.user.email, now=timezone.now())
     except Refusal as refusal:
@@ -124,6 +126,7 @@ def switch(request: PageRequest, slug: str, pk: int) -> HttpResponse:
     """Enables or disables."""
     frame = _editors_frame(request, slug)
     found = get_object_or_404(Channel, team=frame.team, pk=pk)
+    _require_may_change(request, frame, found)
     is_enabled = request.POST.get("enabled") == "true"
     try:
         switch_channel(
@@ -149,6 +152,7 @@ def secret(request: PageRequest, slug: str, pk: int) -> HttpResponse:
     found = get_object_or_404(
         Channel.objects.kept().select_related("team"), team=frame.team, pk=pk, kind=Channel.Kind.WEBHOOK
     )
+    _require_may_change(request, frame, found)
     if request.method == "POST":
         try:
             made = rotate_secret(channel_id=found.pk, actor=request.user.email, now=timezone.now())
@@ -166,6 +170,7 @@ def delete(request: PageRequest, slug: str, pk: int) -> HttpResponse:
     """Asks, and deletes."""
     frame = _editors_frame(request, slug)
     found = get_object_or_404(Channel.objects.kept().select_related("team"), team=frame.team, pk=pk)
+    _require_may_change(request, frame, found)
     if request.method == "POST":
         try:
             delete_channel(channel_id=found.pk, actor=request.user.email, now=timezone.now())
@@ -185,6 +190,17 @@ def _editors_frame(request: PageRequest, slug: str) -> TeamFrame:
     return frame
 
 
+def _may_change(request: PageRequest, frame: TeamFrame, found: Channel) -> bool:
+    """Of an editor: what is somebody else's own tells that person at night, and where it leads is theirs to say."""
+    return found.owner_id in (None, request.user.pk) or frame.is_admin
+
+
+def _require_may_change(request: PageRequest, frame: TeamFrame, found: Channel) -> None:
+    """Raises PermissionDenied where an editor would change a colleague's own channel."""
+    if not _may_change(request, frame, found):
+        require_role(request.user, frame.team, Role.ADMIN, "change somebody else's own channel")
+
+
 def _page(
     request: PageRequest,
     frame: TeamFrame,
@@ -193,7 +209,8 @@ def _page(
     form: ChannelForm | None = None,
     secret: str = "",
 ) -> HttpResponse:
-    page = contexts.channel_page(found, can_edit=frame.is_editor, page=request.GET.get("page"))
+    can_edit = frame.is_editor and _may_change(request, frame, found)
+    page = contexts.channel_page(found, can_edit=can_edit, page=request.GET.get("page"))
     if page.can_edit and form is None:
         form = CHANNEL_FORMS[found.kind](channel=found, person=request.user)
     context = _context(

@@ -232,6 +232,19 @@ def test_what_ended_and_came_back_waits_for_its_message(
     assert not LivingAlert.objects.exists()
 
 
+@pytest.mark.parametrize("event", ["incident.reopened", "incident.unacknowledged"])
+def test_what_a_channel_heard_of_by_another_beginning_is_kept_alive_too(
+    feature: Feature, channel: Channel, event: str
+) -> None:
+    """A silence may have held back that it opened."""
+    now = timezone.now()
+    incident = open_one(feature)
+    incident.notifications.update(event=event)
+    send_all(now)
+    assert due_channels(now=now) == []
+    assert LivingAlert.objects.get().incident == incident
+
+
 def test_a_failure_is_written_down_without_secrets_and_tried_again_next_time(
     feature: Feature, channel: Channel, webhook_receiver: WebhookReceiver
 ) -> None:

@@ -23,7 +23,9 @@ from alerts.models import (
     ScheduleTurn,
     Silence,
 )
+from alerts.notifications import claim_due
 from budgets.models import Feature, Membership, Team, User
+from budgets.teams import remove_member
 from tests.alerts.scenes import MINUTE, told
 from tests.factories import NOW, make_channel, make_feature, make_team
 
@@ -479,3 +481,48 @@ def test_it_is_said_of_whom_every_channel_is_switched_off(team: Team, feature: F
     assert {"name": KIM, "because": "step 1 of Pages: every channel of theirs is switched off"} in event[
         "left_out"
     ]
+
+
+@pytest.mark.parametrize("how", ["removed", "closed"])
+def test_who_left_the_team_is_told_nothing_more(team: Team, feature: Feature, kim: User, how: str) -> None:
+    make_channel(team, name="hook")
+    make_policy(team, [("person", KIM), ("channel", "hook")], [("person", KIM)])
+    incident = begin(feature)
+    assert [one.channel.owner for one in incident.notifications.order_by("channel_id")] == [None, kim]
+    if how == "removed":
+        remove_member(team=team, user_id=kim.pk, actor="ada@example.com", now=NOW)
+    else:
+        User.objects.filter(pk=kim.pk).update(is_active=False)
+    # What was on its way, the steps to come, and the end.
+    while found := claim_due(now=NOW, limit=9):
+        for one in found:
+            assert one.kind == "webhook"
+            Notification.objects.filter(pk=one.notification_id).update(
+                state="delivered", finished_at=NOW, next_attempt_at=None, leased_until=None
+            )
+    given_up = Notification.objects.get(state="undeliverable")
+    assert (given_up.channel.owner, given_up.reason) == (kim, "owner_left")
+    assert pass_until(incident, NOW + 10 * MINUTE) == [Action.ESCALATE]
+    end(incident, NOW + 20 * MINUTE)
+    assert incident.notifications.filter(channel__owner=kim).count() == 1
+
+
+def test_a_delivered_message_brings_nobody_who_left_the_next(team: Team, feature: Feature, kim: User) -> None:
+    make_policy(team, [("person", KIM)])
+    incident = begin(feature)
+    incident.notifications.update(state="delivered", finished_at=NOW, next_attempt_at=None)
+    remove_member(team=team, user_id=kim.pk, actor="ada@example.com", now=NOW)
+    end(incident, NOW + MINUTE)
+    assert incident.notifications.count() == 1
+
+
+def test_a_channel_of_somebody_who_left_is_no_step_of_a_policy(
+    team: Team, feature: Feature, kim: User
+) -> None:
+    make_channel(team, name="was the team's", owner=kim)
+    make_channel(team, name="hook")
+    make_policy(team, [("channel", "was the team's")])
+    remove_member(team=team, user_id=kim.pk, actor="ada@example.com", now=NOW)
+    (event,) = told_of(begin(feature))
+    assert [one["name"] for one in event["told"]] == ["hook"]
+    assert event["left_out"][0]["because"] == "step 1 of Pages: its owner is not in the team any more"
