@@ -64,7 +64,22 @@ def problems(value: Any, *, may_be_empty: bool) -> list[str]:
         return ["At least one is needed: what fits everything would hold back every message of the team."]
     if len(value) > MAX_MATCHERS:
         return [f"At most {MAX_MATCHERS}, got {len(value)}."]
-    return [sentence for number, one in enumerate(value) for sentence in _problems_of(one, f"[{number}]")]
+    found = [sentence for number, one in enumerate(value) for sentence in _problems_of(one, f"[{number}]")]
+    if not found and not may_be_empty and all(_excludes_nothing(one) for one in value):
+        return [f"{described(value)} fits everything, and would hold back every message of the team."]
+    return found
+
+
+def _excludes_nothing(matcher: Mapping[str, Any]) -> bool:
+    """Whether the condition holds of every incident that there can be, as far as its text alone tells."""
+    name, operator, value = matcher["name"], matcher["operator"], matcher["value"]
+    if name in _VALUES:
+        return all(_holds(matcher, one) for one in _VALUES[name])
+    alternatives = [one.strip() for one in value.split("|")]
+    if operator == "~":
+        return any(one and not one.strip("*") for one in alternatives)
+    # Every incident has a feature and an environment.
+    return name != "component" and operator in ("!=", "!~") and not any(alternatives)
 
 
 def _problems_of(matcher: Any, where: str) -> list[str]:

@@ -15,6 +15,7 @@ from .escalation import Policy, Target
 from .fields import MAX_NAME_CHARACTERS
 from .matchers import fits
 from .models import Channel, EscalationPolicy, Incident, Schedule, Severity
+from .rotas import REASONS
 from .schedules import on_call
 from .silences import facts_of
 
@@ -138,7 +139,7 @@ def of_step(incident: Incident, policy: Policy, step: int, *, now: datetime) -> 
             person = shift.person if shift else None
             why = f"{place}: on call in {target.name}"
             if person is None:
-                gap = shift.because if shift else "the schedule was deleted"
+                gap = REASONS[shift.because] if shift else "the schedule was deleted"
                 found.leave_out(target.name, f"{place}: nobody is on call, {gap}")
                 continue
         else:

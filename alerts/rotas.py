@@ -7,7 +7,7 @@ stored, so that a page can show a schedule before it is saved.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from itertools import pairwise
@@ -34,6 +34,18 @@ class Because(StrEnum):
     OVERRIDDEN_TO_NOBODY = "overridden_to_nobody"
     LEFT_TEAM = "left_team"
     ACCOUNT_CLOSED = "account_closed"
+
+
+# Why nobody is on call, for people.
+REASONS: Final = {
+    Because.BEFORE_START: "the first hand-over is yet to come",
+    Because.NO_PEOPLE: "the rotation is empty",
+    Because.EMPTY_TURN: "the turn is a gap",
+    Because.OUTSIDE_HOURS: "outside the hours",
+    Because.OVERRIDDEN_TO_NOBODY: "an override to nobody",
+    Because.LEFT_TEAM: "whose turn it is left the team",
+    Because.ACCOUNT_CLOSED: "whose turn it is has a closed account",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +125,19 @@ def stretches(rota: Rota, start: datetime, end: datetime) -> list[Stretch]:
 def stretch_at(rota: Rota, at: datetime) -> Stretch:
     """Who is on call at this instant, and from when until when that is so.
 
-    A stretch that has no beginning or no end, such as the time before the first hand-over, is cut off two turns away.
+    A stretch that has no beginning or no end, such as the time before the first hand-over, is cut off two turns away;
+    the end of that time is the hand-over itself, however far ahead.
     """
     reach = timedelta(days=2 * rota.turn_days + 8)
     around = [one for one in rota.overrides if one.starts_at <= at < one.ends_at]
     start = min([at - reach, *(one.starts_at - _DAY for one in around)])
     end = max([at + reach, *(one.ends_at + _DAY for one in around)])
     found = stretches(rota, max(start, _EARLIEST), min(end, _LATEST))
-    return next(one for one in found if one.starts_at <= at < one.ends_at)
+    here = next(one for one in found if one.starts_at <= at < one.ends_at)
+    if here.because != Because.BEFORE_START:
+        return here
+    coming = [one.starts_at for one in rota.overrides if one.starts_at > at]
+    return replace(here, ends_at=min([hand_over(rota, 0), *coming]))
 
 
 def is_within_hours(rota: Rota, at: datetime) -> bool:

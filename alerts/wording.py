@@ -224,7 +224,11 @@ def how_attributed(
     return plain(
         f"Cause, by the requests themselves: {name}, +{formats.duration(excess_ms)} in those over the latency "
         f"budget{_since(cause['component'], changes)}"
-        + (f"; had it {kept}, {formats.percent(but_for)} of them had been in time." if but_for else ".")
+        + (
+            f"; had it {kept}, {formats.percent(but_for)} of them would have been in time."
+            if but_for
+            else "."
+        )
     )
 
 

@@ -15,7 +15,7 @@ from alerts.maintenance import Occurrence
 from alerts.matchers import described
 from alerts.models import EscalationPolicy, MaintenanceWindow, Schedule, ScheduleOverride, Silence
 from alerts.policies import known_recipients
-from alerts.rotas import Because, Stretch, stretches
+from alerts.rotas import REASONS, Because, Stretch, stretches
 from alerts.schedules import Shift, on_call, rotas_of
 from alerts.wall_clocks import clock, instant_of, local_day
 from budgets.models import Team, User
@@ -25,17 +25,6 @@ WEEKS: Final = 4
 # Colours there are for people in a calendar.
 COLOURS: Final = 6
 _DAY: Final = timedelta(days=1)
-
-REASONS: Final = {
-    Because.BEFORE_START: "the first hand-over is yet to come",
-    Because.NO_PEOPLE: "the rotation is empty",
-    Because.EMPTY_TURN: "the turn is a gap",
-    Because.OUTSIDE_HOURS: "outside the hours",
-    Because.OVERRIDDEN_TO_NOBODY: "an override to nobody",
-    Because.LEFT_TEAM: "whose turn it is left the team",
-    Because.ACCOUNT_CLOSED: "whose turn it is has a closed account",
-}
-
 
 # Silences
 

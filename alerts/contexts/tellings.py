@@ -22,6 +22,14 @@ class Reached:
     notification: Notification
     because: str
 
+    @property
+    def error(self) -> str:
+        """What went wrong at the last try of a message that has not arrived."""
+        if self.notification.state == State.DELIVERED:
+            return ""
+        last = max(self.notification.attempts.all(), key=lambda one: one.number, default=None)
+        return last.error if last else ""
+
 
 @dataclass(frozen=True)
 class LeftOut:
@@ -106,14 +114,19 @@ def _telling(event: IncidentEvent, notifications: dict[int, Notification]) -> Te
 
 def _answer(past: Sequence[Telling], notifications: Iterable[Notification]) -> str:
     """The sentence counts messages, and says what is the matter where none arrived."""
-    states = [one.state for one in notifications]
+    sent = list(notifications)
+    states = [one.state for one in sent]
     arrived = states.count(State.DELIVERED)
+    failing = sum(one.state == State.PENDING and one.attempts_made > 0 for one in sent)
+    again = f"{failing} failed so far and {'is' if failing == 1 else 'are'} tried again"
     if arrived:
         lost = states.count(State.UNDELIVERABLE)
-        messages = "1 message arrived" if arrived == 1 else f"{arrived} messages arrived"
-        return f"{messages}, {lost} could not be delivered." if lost else f"{messages}."
+        said = ["1 message arrived" if arrived == 1 else f"{arrived} messages arrived"]
+        said += [again] if failing else []
+        said += [f"{lost} could not be delivered"] if lost else []
+        return f"{', '.join(said)}."
     if State.PENDING in states:
-        return "No message has arrived yet: they are being sent."
+        return f"No message has arrived yet: {again if failing else 'they are being sent'}."
     if states:
         return "Nobody was reached: no message could be delivered."
     if past and past[-1].held_by:

@@ -227,7 +227,7 @@ def test_the_sentence_says_who_by_how_much_and_since_when():
     )
     assert how_attributed(found.cause, found.document(), [RELEASE]) == (
         "Cause, by the requests themselves: tools, +1.50 s in those over the latency budget since v412 (02:51 UTC); "
-        "had it kept to its allocation, 100 % of them had been in time."
+        "had it kept to its allocation, 100 % of them would have been in time."
     )
 
 

@@ -246,7 +246,7 @@ def test_a_step_goes_to_whoever_is_on_call_and_a_gap_to_the_next_step_at_once(
     assert names(feature) == [(f"Mail to {KIM}", "opened")]
     (opening,) = told_of(incident)
     assert opening["step"] == 2
-    assert "nobody is on call" in opening["left_out"][0]["because"]
+    assert opening["left_out"][0]["because"] == "step 1 of Pages: nobody is on call, the rotation is empty"
     assert opening["told"][0]["because"] == "step 2 of Pages: on call in primary"
     mail = Channel.objects.get(owner=kim)
     assert (mail.kind, mail.config) == ("email", {"to": [KIM]})

@@ -305,12 +305,31 @@ class TestIncidentPage:
 
         assert "on-call hook (Webhook: a channel of the team, takes tickets and pages) – Waiting" in text
         assert "1. Failed, HTTP 503, 1.84 s. the receiver answered 503" in text
+        assert "No message has arrived yet: 1 failed so far and is tried again." in text
+        assert text.index("– Waiting the receiver answered 503") < text.index("1 try")
+
+    def test_counts_the_messages_that_fail_beside_those_that_arrived(
+        self, viewer: Client, feature: Feature, team: Team
+    ) -> None:
+        for name in ("chat", "pager", "hook", "phone"):
+            make_channel(team, name=name)
+        incident = open_one(feature)
+        sent = Notification.objects.filter(incident=incident)
+        sent.filter(channel__name="chat").update(state="delivered", finished_at=NOW, next_attempt_at=None)
+        sent.filter(channel__name__in=["pager", "hook"]).update(attempts_made=3)
+        sent.filter(channel__name="phone").update(
+            state="undeliverable", finished_at=NOW, next_attempt_at=None, reason="expired"
+        )
+
+        text = text_of(page(viewer, incident.get_absolute_url()))
+
+        assert "1 message arrived, 2 failed so far and are tried again, 1 could not be delivered." in text
 
     def test_says_so_where_nobody_was_told(self, viewer: Client, incident: Incident) -> None:
         assert not Channel.objects.exists()
         text = text_of(page(viewer, incident.get_absolute_url()))
         assert "Nobody was told: there was nobody to tell." in text
-        assert "The team has no channel: add one." in text
+        assert "The team had no channel that could be told: see its channels." in text
 
     def test_says_what_holds_messages_back_and_what_comes_next(
         self, viewer: Client, feature: Feature, team: Team

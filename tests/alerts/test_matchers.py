@@ -96,6 +96,11 @@ def test_no_pattern_takes_long() -> None:
         ([matcher("milestone", "!=", "last_token")], "milestone is first_token or complete"),
         ([matcher("feature", "=", "a")] * (MAX_MATCHERS + 1), "At most 20, got 21"),
         ([], "At least one is needed"),
+        ([matcher("feature", "~", "*")], "feature ~ * fits everything"),
+        ([matcher("component", "~", "tools| ** ")], "fits everything"),
+        ([matcher("feature", "!=", ""), matcher("environment", "!~", "")], "fits everything"),
+        ([matcher("severity", "~", "page|ticket"), matcher("milestone", "~", "*")], "fits everything"),
+        ([matcher("severity", "!~", "nothing")], "fits everything"),
     ],
 )
 def test_what_is_wrong_with_matchers_is_said(value: Any, said: str) -> None:
@@ -105,6 +110,12 @@ def test_what_is_wrong_with_matchers_is_said(value: Any, said: str) -> None:
 def test_sound_matchers_have_no_problems() -> None:
     assert not problems([matcher("severity", "~", "p*"), matcher("milestone", "=", "")], may_be_empty=False)
     assert not problems([], may_be_empty=True)
+    assert not problems([matcher("feature", "~", "*")], may_be_empty=True)
+    # One that excludes something is enough.
+    assert not problems(
+        [matcher("feature", "~", "*"), matcher("environment", "!=", "production")], may_be_empty=False
+    )
+    assert not problems([matcher("component", "!=", "")], may_be_empty=False)
 
 
 def test_matchers_are_described_one_after_another() -> None:

@@ -55,6 +55,15 @@ def test_turns_follow_each_other_from_hand_over_to_hand_over() -> None:
     assert who(rota, "2026-01-19T08:00") == ADA
 
 
+def test_nobody_is_on_call_until_the_first_hand_over_or_an_override_before_it() -> None:
+    far = make_rota(starts_on=date(2027, 1, 4))
+    assert stretch_at(far, at("2026-01-05T08:00")).ends_at == at("2027-01-04T08:00")
+    override = Override(BOB, at("2026-02-20T08:00"), at("2026-02-21T08:00"), 1)
+    sooner = make_rota(starts_on=date(2027, 1, 4), overrides=(override,))
+    assert stretch_at(sooner, at("2026-01-05T08:00")).ends_at == at("2026-02-20T08:00")
+    assert stretch_at(sooner, at("2026-02-21T08:00")).ends_at == at("2027-01-04T08:00")
+
+
 @pytest.mark.parametrize(
     ("zone", "turn_days", "starts_on", "hands_over_at", "hand_overs"),
     [
