@@ -132,6 +132,9 @@ def _open(
     held_by = hold.text if hold else FLAPPING if _is_too_soon(incident, follow_up, now) else ""
     if not held_by:
         _let_go(follow_up)
+        if not _told_before(incident).exists():
+            # What came while it was held back is told with the opening itself.
+            follow_up.news_at = None
         return _take_step(incident, follow_up, event, now, note)
     if follow_up.held_by != held_by:
         _log(incident, event, now, held_by=held_by, until=hold.until if hold else None)

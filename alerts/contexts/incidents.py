@@ -391,10 +391,16 @@ def _shares_by(incident: Incident) -> str:
             f"From {formats.count(found['over'])} requests over the latency budget and {formats.count(found['within'])} "
             f"within it{sample} that carry a trace id: how much longer each component takes in the slow ones."
         )
-    return (
-        "From the components' p99 against their allocations: too few requests carry a trace id to compare slow "
-        "requests with the others."
-    )
+    why = _BY_ALLOCATIONS.get(found.get("why", ""), "")
+    return f"From the components' p99 against their allocations{why}."
+
+
+# Why the requests themselves do not answer, by `causes.Why`.
+_BY_ALLOCATIONS: Final = {
+    "few_traces": ": too few requests, slow ones or others, carry a trace id to compare them",
+    "unmeasured": ": most of the time that slow requests take longer is in no component that is measured",
+    "many_incidents": ": as many incidents began at once, the requests were not read",
+}
 
 
 def _listed(names: Sequence[str]) -> str:

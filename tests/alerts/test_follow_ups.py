@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from alerts import incidents
+from alerts import incidents, telling
 from alerts.escalation import Action
 from alerts.follow_ups import due, follow_up
 from alerts.history import replay
@@ -302,6 +302,18 @@ def test_a_silence_holds_messages_back_and_they_go_out_when_it_ends(team: Team, 
     assert pass_until(incident, NOW + 29 * MINUTE) == []
     assert pass_until(incident, NOW + 30 * MINUTE) == [Action.RELEASE]
     assert names(feature) == [("chat", "opened")]
+
+
+def test_what_came_while_it_was_held_back_is_told_with_the_opening_and_not_again(
+    team: Team, feature: Feature
+) -> None:
+    make_channel(team, name="chat")
+    make_silence(team, ends_at=NOW + 30 * MINUTE)
+    incident = begin(feature)
+    telling.note_news(incident=incident, now=NOW + MINUTE)
+    assert pass_until(incident, NOW + 60 * MINUTE) == [Action.RELEASE]
+    telling.note_news(incident=incident, now=NOW + 61 * MINUTE)
+    assert pass_until(incident, NOW + 90 * MINUTE) == [Action.UPDATE]
 
 
 def test_a_silence_that_is_ended_early_lets_go_within_a_minute(team: Team, feature: Feature) -> None:

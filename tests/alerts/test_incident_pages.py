@@ -13,6 +13,7 @@ from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 
 from alerts import incidents
+from alerts.causes import Contribution
 from alerts.incidents import Finding, Target
 from alerts.models import (
     Channel,
@@ -307,6 +308,25 @@ class TestIncidentPage:
         assert "1. Failed, HTTP 503, 1.84 s. the receiver answered 503" in text
         assert "No message has arrived yet: 1 failed so far and is tried again." in text
         assert text.index("– Waiting the receiver answered 503") < text.index("1 try")
+
+    @pytest.mark.parametrize(
+        ("why", "said"),
+        [
+            ("few_traces", "allocations: too few requests, slow ones or others, carry a trace id"),
+            ("unmeasured", "allocations: most of the time that slow requests take longer is in no component"),
+            ("many_incidents", "allocations: as many incidents began at once"),
+        ],
+    )
+    def test_says_why_the_cause_is_known_by_allocations_only(
+        self, viewer: Client, incident: Incident, why: str, said: str
+    ) -> None:
+        incident.attribution = {
+            "by": "allocations",
+            "why": why,
+            "components": [Contribution("tools", 800, 1200).document()],
+        }
+        incident.save()
+        assert said in text_of(page(viewer, incident.get_absolute_url()))
 
     def test_counts_the_messages_that_fail_beside_those_that_arrived(
         self, viewer: Client, feature: Feature, team: Team
