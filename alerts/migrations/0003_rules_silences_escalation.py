@@ -440,4 +440,15 @@ class Migration(migrations.Migration):
             model_name='silence',
             constraint=models.CheckConstraint(condition=models.Q(('matchers', []), _negated=True), name='silence_matches_something_named'),
         ),
+        # What is open goes on being told of: by the clock, as if it had opened with this version. Last, for what a
+        # transaction wrote keeps it from changing the table.
+        migrations.RunSQL(
+            """
+            INSERT INTO alerts_followup (incident_id, step, round, held_by, told_at, heard_at, next_at)
+            SELECT i.id, 0, 0, '', (SELECT max(n.created_at) FROM alerts_notification n WHERE n.incident_id = i.id),
+                   i.acknowledged_at, now()
+            FROM alerts_incident i WHERE i.state <> 'resolved'
+            """,
+            migrations.RunSQL.noop,
+        ),
     ]

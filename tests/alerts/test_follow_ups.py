@@ -24,9 +24,11 @@ from alerts.models import (
     Silence,
 )
 from alerts.notifications import claim_due
+from alerts.silences import end_silence
 from budgets.models import Feature, Membership, Team, User
 from budgets.teams import remove_member
 from tests.alerts.scenes import MINUTE, told
+from tests.concurrency import held
 from tests.factories import NOW, make_channel, make_feature, make_team
 
 pytestmark = pytest.mark.django_db
@@ -538,3 +540,22 @@ def test_a_channel_of_somebody_who_left_is_no_step_of_a_policy(
     (event,) = told_of(begin(feature))
     assert [one["name"] for one in event["told"]] == ["hook"]
     assert event["left_out"][0]["because"] == "step 1 of Pages: its owner is not in the team any more"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_ends_a_silence_waits_for_nobody_who_writes_a_follow_up(team: Team) -> None:
+    """They lock incidents in orders of their own."""
+    silence = Silence.objects.create(
+        team=team,
+        matchers=[{"name": "environment", "operator": "=", "value": "production"}],
+        reason="Load test",
+        author=KIM,
+        starts_at=NOW - HOUR,
+        ends_at=NOW + HOUR,
+    )
+    busy, idle = (begin(make_feature(team=team)) for _ in range(2))
+    with held("SELECT FROM alerts_followup WHERE incident_id = %s FOR UPDATE", [busy.pk]) as start:
+        ending = start(lambda: end_silence(silence_id=silence.pk, actor=KIM, now=NOW + MINUTE / 2))
+        assert ending.result(timeout=20).ended_by == KIM
+    assert due(now=NOW + MINUTE / 2, limit=9) == [idle.pk]
+    assert set(due(now=NOW + MINUTE, limit=9)) == {busy.pk, idle.pk}, "a minute later at most"
