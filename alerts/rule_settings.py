@@ -101,6 +101,57 @@ def save_rule(
     return Saved(rule, before is None)
 
 
+def read_rule(*, feature: Feature, name: str, document: Any, now: datetime) -> AlertRule:
+    """The rule that the document makes, by itself: nothing is saved. Raises Refusal as `save_rule` would.
+
+    The name may be empty, as of a rule that was not given one yet.
+    """
+    existing = (
+        AlertRule.objects.filter(feature=feature, name=name.strip()).first() if _is_name(name) else None
+    )
+    values = _read(document, feature, name if name.strip() else "unnamed", existing, now)
+    return AlertRule(feature=feature, name=name.strip(), **values)
+
+
+def reset_rule(*, rule_id: int, actor: str, now: datetime) -> AlertRule:
+    """Makes a default rule what it was when it was made: enabled, of its kind's severity, without a wait.
+
+    Raises Refusal("unknown_rule") where it was deleted, and for a rule that is no default one.
+    """
+    rule = AlertRule.objects.filter(pk=rule_id, is_default=True).select_related("feature__team").first()
+    if rule is None:
+        raise _gone(None, "")
+    as_it_was = {field: document_of(rule)[field] for field in _TARGET}
+    return save_rule(
+        team=rule.feature.team,
+        feature=rule.feature.slug,
+        name=rule.name,
+        document=as_it_was,
+        actor=actor,
+        now=now,
+        is_new=False,
+    ).rule
+
+
+def switch_rule(*, rule_id: int, is_enabled: bool, actor: str, now: datetime) -> AlertRule:
+    """Enables the rule, or disables it, which ends what an incident is open for by this rule alone.
+
+    Raises Refusal("unknown_rule") where it was deleted, "invalid_rule" for one that could not fire now.
+    """
+    rule = AlertRule.objects.filter(pk=rule_id).select_related("feature__team").first()
+    if rule is None:
+        raise _gone(None, "")
+    return save_rule(
+        team=rule.feature.team,
+        feature=rule.feature.slug,
+        name=rule.name,
+        document={**document_of(rule), "enabled": is_enabled},
+        actor=actor,
+        now=now,
+        is_new=False,
+    ).rule
+
+
 def delete_rule(*, rule_id: int, actor: str, now: datetime) -> AlertRule:
     """Ends the rule, and with it what an incident is open for by this rule alone.
 

@@ -1,8 +1,8 @@
-"""Addresses of the pages about incidents, and of the channels on which a team hears of them."""
+"""Addresses of the pages about incidents and alert rules, and of the channels on which a team hears of them."""
 
 from django.urls import path
 
-from alerts.views import channels, escalation, holds, incidents
+from alerts.views import channels, escalation, holds, incidents, rules
 
 urlpatterns = [
     path("incidents/", incidents.incident_list, name="incidents"),
@@ -22,6 +22,12 @@ urlpatterns = [
         {"form": "csv"},
         name="incident-chart",
     ),
+    path("features/<slug:slug>/rules/", rules.rule_list, name="feature-rules"),
+    path("features/<slug:slug>/rules/new/", rules.create, name="feature-rule-create"),
+    path("features/<slug:slug>/rules/<int:pk>/", rules.rule, name="feature-rule"),
+    path("features/<slug:slug>/rules/<int:pk>/switch/", rules.switch, name="feature-rule-switch"),
+    path("features/<slug:slug>/rules/<int:pk>/reset/", rules.reset, name="feature-rule-reset"),
+    path("features/<slug:slug>/rules/<int:pk>/delete/", rules.delete, name="feature-rule-delete"),
     path("teams/<slug:slug>/channels/", channels.channel_list, name="team-channels"),
     path("teams/<slug:slug>/channels/new/", channels.create, name="team-channel-create"),
     path("teams/<slug:slug>/channels/<int:pk>/", channels.channel, name="team-channel"),

@@ -83,6 +83,7 @@ class World:
         """The route, its parameters filled in with what the team has."""
         pk = {
             "/incidents": self.incident.pk,
+            "/rules": self.rule.pk,
             "/channels": self.channel.pk,
             "/keys": self.key.pk,
             "/invitations": self.invitation.pk,

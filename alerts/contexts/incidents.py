@@ -14,7 +14,8 @@ from django.urls import reverse
 
 from alerts.contexts.tellings import Tellings, tellings
 from alerts.evidence import evidence_words, reason_words
-from alerts.models import Incident, IncidentEvent
+from alerts.models import AlertRule, Incident, IncidentEvent
+from alerts.rule_names import rule_behind
 from alerts.silences import facts_of
 from alerts.summaries import ENDINGS, ending
 from budgets import charts, formats
@@ -134,11 +135,12 @@ def incident_list(user: User, *, state: str, feature: str, page: str | None, now
 
 @dataclass(frozen=True)
 class Fact:
-    """Something known; `at` is an instant that stands before the text."""
+    """Something known; `at` is an instant that stands before the text, `url` where the text leads."""
 
     label: str
     text: str = ""
     at: datetime | None = None
+    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,7 @@ def _facts(incident: Incident, now: datetime) -> list[Fact]:
         Fact("Since", at=incident.opened_at),
         Fact("Lasted" if incident.resolved_at else "Lasting", lasted),
         Fact("Severity", str(incident.get_severity_display())),
-        Fact("Rule", incident.rule.replace("_", " ")),
+        Fact("Rule", incident.rule.replace("_", " "), url=_rule_url(incident)),
     ]
     if incident.burn_rate is not None:
         facts.append(Fact("Burn rate", f"{formats.burn_rate(incident.burn_rate)}, where 1× is sustainable"))
@@ -271,6 +273,13 @@ def _facts(incident: Incident, now: datetime) -> list[Fact]:
     if incident.resolved_at:
         facts.append(Fact(ending(incident), at=incident.resolved_at))
     return facts
+
+
+def _rule_url(incident: Incident) -> str:
+    """The page of the rule that opened it or raised it; empty where the rule was deleted."""
+    rules = AlertRule.objects.filter(feature=incident.feature_id, environment=incident.environment)
+    rule = rule_behind(incident, rules)
+    return reverse("feature-rule", args=[incident.feature.slug, rule.pk]) if rule else ""
 
 
 def _cause(incident: Incident) -> str:

@@ -25,6 +25,8 @@ STATES: Final[dict[str, tuple[str, str]]] = {
     "resolved": ("✓", "Resolved"),
     "firing": ("✕", "Firing"),
     "delivered": ("✓", "Delivered"),
+    "recovering": ("▲", "Recovering"),
+    "inactive": ("✓", "Quiet"),
     "pending": ("–", "Waiting"),
     "undeliverable": ("✕", "Given up"),
     "sending": ("–", "Under way"),
