@@ -30,14 +30,14 @@ from budgets.models import Batch, Feature, IngestKey, Invitation, Membership, Te
 from tests.factories import SECRET, make_channel, make_feature, make_key, make_team, measurement
 from tests.people import make_person
 
-EVERYTHING = [{"name": "feature", "operator": "~", "value": "*"}]
+OF_SUPPORT = [{"name": "feature", "operator": "~", "value": "support-*"}]
 OF_KIND = {
     "maintenance-windows": "nightly",
     "schedules": "primary",
     "escalation-policies": "pages",
 }
 DOCUMENTS: dict[str, dict[str, Any]] = {
-    "silences": {"matchers": EVERYTHING, "reason": "Load test", "ends_at": 0},
+    "silences": {"matchers": OF_SUPPORT, "reason": "Load test", "ends_at": 0},
     "maintenance-windows": {
         "time_zone": "Europe/Berlin",
         "starts_on": "2026-11-22",
