@@ -7,6 +7,7 @@ from typing import Any
 import kombu
 from celery import Celery, signals
 from celery.app.amqp import AMQP
+from celery.concurrency.asynpool import AsynPool
 from django.db import close_old_connections
 from kombu.transport.redis import Channel
 
@@ -41,6 +42,19 @@ app.autodiscover_tasks(["budgets", "alerts"])
 # Tasks that were received and not begun are given up with their connection: sweeps find the work. kombu 5.7 would
 # put them back over the connection that it has just lost, and that ends the worker.
 Channel.do_restore = False
+
+_Pool: Any = AsynPool
+_track = _Pool._track_child_process
+
+
+def _track_living(self: AsynPool, process: Any, hub: Any) -> None:
+    """A process of the pool that has ended and was not replaced yet has nothing left to wait for. A worker that finds
+    its broker again just then would end of it (celery 5.7: "file descriptor is None")."""
+    if getattr(process, "_sentinel_poll", process) is not None:
+        _track(self, process, hub)
+
+
+_Pool._track_child_process = _track_living
 
 app.conf.task_routes = {
     "budgets.tasks.roll_up": {"queue": "rollup"},

@@ -210,6 +210,11 @@ def test_growth_tells_how_many_times_slower_the_same_question_became(run: Run) -
 def test_every_aim_stands_beside_its_figure(run: Run) -> None:
     aims = {aim["label"]: (aim["aim"], aim["bound"]) for aim in run.aims()}
     assert aims == {
+        "false pages in 30 days, the worst cell": ("≤", 0.1),
+        "component tickets a day, the worst cell": ("≤", 0.1),
+        "95 % of full outages from 300/h on, the slowest objective": ("≤", 6),
+        "95 % of full outages from 6000/h on, the slowest objective": ("≤", 3),
+        "5 % bad at 99.9 % from 300/h on, median": ("≤", 20),
         "1000 a request: product ÷ DRF": ("≥", 8.0),
         "1000 a request: product ÷ COPY": ("≥", 0.35),
         "roll-up ÷ ingest at 1000 a request": ("≥", 3.0),

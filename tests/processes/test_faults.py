@@ -36,6 +36,7 @@ def installation(everything: Installation) -> Installation:
         everything.servers.start_valkey()
     if "worker" not in everything.processes:
         everything.start_worker()
+    everything.start_again_what_ended()
     everything.post()
     assert everything.is_caught_up(), everything.log_of("worker")
     return everything
