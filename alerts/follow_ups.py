@@ -53,6 +53,15 @@ def follow_up(*, incident_id: int, now: datetime) -> Action:
                 telling.tell_end(incident=incident, now=now)
             case Action.UNACKNOWLEDGE:
                 incidents.unacknowledge(incident=incident, now=now)
+            case Action.NOTHING if hold and _is_step_held(incident, row, now):
+                # Once, so that the incident's page says why the step was not taken.
+                telling.release(incident=incident, now=now)
             case Action.NOTHING:
                 FollowUp.objects.filter(pk=incident_id).update(next_at=plan.look_at)
         return plan.action
+
+
+def _is_step_held(incident: Incident, row: FollowUp, now: datetime) -> bool:
+    """Whether a step of the policy is due that has not been noted as held back."""
+    is_due = row.next_step_at is not None and row.next_step_at <= now
+    return incident.state == Incident.State.OPEN and is_due and row.held_since is None

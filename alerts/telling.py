@@ -78,7 +78,7 @@ def note_word(*, incident: Incident, now: datetime) -> None:
 
 
 def release(*, incident: Incident, now: datetime) -> list[Notification]:
-    """Tells what was held back, now that nothing holds it any more."""
+    """Tells what was held back, now that nothing holds it any more; where something does, notes what."""
     follow_up = follow_up_of(incident)
     event = Event.REOPENED if incident.reopenings else Event.OPENED
     written = _open(incident, follow_up, event, now, "")

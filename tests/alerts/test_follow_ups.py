@@ -344,6 +344,21 @@ def test_the_end_is_told_in_a_silence_where_the_beginning_was(team: Team, featur
     assert names(feature) == [("chat", "opened"), ("chat", "resolved")]
 
 
+def test_a_step_that_a_silence_holds_back_is_noted_and_taken_when_it_ends(
+    team: Team, feature: Feature
+) -> None:
+    for name in ("first", "second"):
+        make_channel(team, name=name)
+    make_policy(team, [("channel", "first")], [("channel", "second")])
+    incident = begin(feature)
+    make_silence(team, ends_at=NOW + 30 * MINUTE)
+    assert pass_until(incident, NOW + 29 * MINUTE) == []
+    assert names(feature) == [("first", "opened")]
+    assert ["Load test" in one.get("held_by", "") for one in told_of(incident)] == [False, True]
+    assert pass_until(incident, NOW + 30 * MINUTE) == [Action.RELEASE]
+    assert names(feature) == [("first", "opened"), ("second", "opened")]
+
+
 def test_a_maintenance_window_holds_messages_back(team: Team, feature: Feature) -> None:
     make_channel(team, name="chat")
     MaintenanceWindow.objects.create(
