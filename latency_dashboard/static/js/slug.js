@@ -8,7 +8,7 @@
     field.addEventListener("input", () => {
       isOurs = field.value === "";
     });
-    source.addEventListener("input", () => {
+    const propose = () => {
       if (!isOurs) return;
       field.value = source.value
         .normalize("NFKD")
@@ -17,6 +17,9 @@
         .replace(/[^a-z0-9]+/g, "-")
         .replace(/^-+|-+$/g, "")
         .slice(0, 200);
-    });
+    };
+    source.addEventListener("input", propose);
+    // Somebody may have typed before this ran.
+    if (source.value !== "") propose();
   }
 })();
