@@ -21,7 +21,7 @@ from .channels import KINDS
 from .described import MAX_NOTE_CHARACTERS
 from .documents import incident_answer
 from .models import Channel, Incident, IncidentEvent, Severity
-from .requests import actor_of, body_of, key_of
+from .requests import actor_of, body_of, key_of, named
 
 router = Router()
 
@@ -298,14 +298,7 @@ def _note(request: HttpRequest) -> str:
 
 def _channel(request: HttpRequest, name: str) -> Channel:
     """The team's channel. Raises Refusal("unknown_channel", 404), also where it is another team's."""
-    team = key_of(request).team
-    kept = Channel.objects.kept().filter(team=team).select_related("owner")
-    found = None if "\0" in name else kept.filter(name=name).first()
-    if found is None:
-        raise Refusal(
-            "unknown_channel", f"There is no channel {name!r:.210} in team {team.slug!r}.", status=404
-        )
-    return found
+    return named(request, Channel.objects.kept().select_related("owner"), name)
 
 
 def channel_document(channel: Channel) -> dict[str, Any]:

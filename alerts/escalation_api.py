@@ -19,7 +19,7 @@ from . import holds_described as described
 from .holds_api import MatcherAnswer
 from .models import EscalationPolicy, Schedule
 from .policies import delete_policy, policy_document, save_policy
-from .requests import actor_of, body_of, key_of
+from .requests import actor_of, body_of, key_of, named
 from .rotas import Because
 from .schedules import delete_schedule, on_call, override_document, save_schedule, schedule_document
 
@@ -135,7 +135,7 @@ def list_schedules(request: HttpRequest, cursor: str | None = None) -> dict[str,
 )
 def get_schedule(request: HttpRequest, name: str) -> dict[str, Any]:
     """One on-call schedule."""
-    return _schedule_answer(_schedule(request, name))
+    return _schedule_answer(named(request, Schedule.objects.all(), name))
 
 
 @router.put(
@@ -187,7 +187,7 @@ def get_on_call(request: HttpRequest, name: str, at: str | None = None) -> dict[
             f"at must lie between the years 1971 and 2999, got {asked.year}.",
             fields={"at": ["Between the years 1971 and 2999."]},
         )
-    schedule = _schedule(request, name)
+    schedule = named(request, Schedule.objects.all(), name)
     shift = on_call([schedule.pk], at=asked)[schedule.pk]
     return {
         "schedule": schedule.name,
@@ -225,15 +225,7 @@ def list_policies(request: HttpRequest, cursor: str | None = None) -> dict[str, 
 )
 def get_policy(request: HttpRequest, name: str) -> dict[str, Any]:
     """One escalation policy."""
-    team = key_of(request).team
-    found = None if "\0" in name else EscalationPolicy.objects.filter(team=team, name=name).first()
-    if found is None:
-        raise Refusal(
-            "unknown_escalation_policy",
-            f"There is no escalation policy {name!r:.220} in team {team.slug!r}.",
-            status=404,
-        )
-    return _policy_answer(found)
+    return _policy_answer(named(request, EscalationPolicy.objects.all(), name))
 
 
 @router.put(
@@ -266,17 +258,6 @@ def remove_policy(request: HttpRequest, name: str) -> HttpResponse:
     """Deletes the team's escalation policy; open incidents keep it."""
     delete_policy(team=key_of(request).team, name=name, actor=actor_of(request), now=timezone.now())
     return HttpResponse(status=204)
-
-
-def _schedule(request: HttpRequest, name: str) -> Schedule:
-    """The team's schedule. Raises Refusal("unknown_schedule", 404), also where it is another team's."""
-    team = key_of(request).team
-    found = None if "\0" in name else Schedule.objects.filter(team=team, name=name).first()
-    if found is None:
-        raise Refusal(
-            "unknown_schedule", f"There is no schedule {name!r:.220} in team {team.slug!r}.", status=404
-        )
-    return found
 
 
 def _schedule_answer(schedule: Schedule) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from budgets.features import instant
 from . import holds_described as described
 from .maintenance import delete_window, next_occurrences, save_window, window_document
 from .models import MaintenanceWindow, Silence
-from .requests import actor_of, body_of, key_of
+from .requests import actor_of, body_of, key_of, named
 from .silences import create_silence, end_silence, silence_document
 
 router = Router()
@@ -170,15 +170,7 @@ def list_windows(request: HttpRequest, cursor: str | None = None) -> dict[str, A
 )
 def get_window(request: HttpRequest, name: str) -> dict[str, Any]:
     """One maintenance window."""
-    team = key_of(request).team
-    found = None if "\0" in name else MaintenanceWindow.objects.filter(team=team, name=name).first()
-    if found is None:
-        raise Refusal(
-            "unknown_maintenance_window",
-            f"There is no maintenance window {name!r:.220} in team {team.slug!r}.",
-            status=404,
-        )
-    return _window_answer(found, timezone.now())
+    return _window_answer(named(request, MaintenanceWindow.objects.all(), name), timezone.now())
 
 
 @router.put(

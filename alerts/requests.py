@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from django.db import models
 from django.http import HttpRequest
 
 from budgets.errors import Refusal
 from budgets.models import IngestKey
+
+Row = TypeVar("Row", bound=models.Model)
 
 
 def key_of(request: HttpRequest) -> IngestKey:
@@ -28,3 +31,18 @@ def body_of(request: HttpRequest) -> Any:
         return msgspec.json.decode(request.body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise Refusal("malformed_json", f"The body is not JSON: {error}. Nothing was saved.") from error
+
+
+def named(request: HttpRequest, rows: models.QuerySet[Row], name: str) -> Row:
+    """The row of this name in the key's team. Raises Refusal("unknown_channel", 404), and so by the name of each
+    model, also where it is another team's."""
+    team = key_of(request).team
+    found = None if "\0" in name else rows.filter(team=team, name=name).first()
+    if found is None:
+        what = str(rows.model._meta.verbose_name)
+        raise Refusal(
+            f"unknown_{what.replace(' ', '_')}",
+            f"There is no {what} {name!r:.220} in team {team.slug!r}.",
+            status=404,
+        )
+    return found

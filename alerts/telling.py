@@ -41,7 +41,7 @@ def tell(*, incident: Incident, event: Event, now: datetime, note: str = "") -> 
     if event in OPENINGS:
         if event == Event.OPENED:
             follow_up.policy = freeze(incident)
-        if event != Event.OPENED:
+        else:
             follow_up.heard_at = None
         follow_up.step = follow_up.round = 0
         follow_up.news_at = None
@@ -162,7 +162,7 @@ def _take_step(
         left_out = recipients.left_out
         follow_up.step, follow_up.round = following
     about: dict[str, Any] = {"policy": policy.name, "step": step + 1, "round": round_ + 1}
-    if not recipients and not _told_before(incident):
+    if not recipients and not _told_before(incident).exists():
         # Better everybody than nobody.
         everybody = whole_team(incident)
         recipients.told = {

@@ -14,7 +14,7 @@ from alerts.hold_forms import OverrideForm, PolicyForm, ScheduleForm, suggestion
 from alerts.models import EscalationPolicy, Schedule
 from alerts.policies import delete_policy, move_policy, save_policy
 from alerts.schedules import add_override, delete_schedule, remove_override, save_schedule
-from alerts.views.frames import below, editors_frame
+from alerts.views.frames import ask_to_delete, below, editors_frame
 from budgets.contexts.team import TeamFrame, team_context, team_frame
 from budgets.errors import Refusal
 from budgets.pages import PageRequest
@@ -138,16 +138,14 @@ def remove_schedule(request: PageRequest, slug: str, pk: int) -> HttpResponse:
             return redirect("team-schedule", slug, pk)
         messages.success(request, f"Deleted {found.name}.")
         return redirect(SCHEDULES, slug)
-    page = below(
+    return ask_to_delete(
+        request,
         frame,
         SCHEDULES,
-        f"Delete {found.name}",
+        what="schedule",
         name=found.name,
         text="Nobody is found on call by it any more, and its overrides are gone. This cannot be undone.",
-        verb="Delete the schedule",
-        back=SCHEDULES,
     )
-    return render(request, "alerts/delete.html", page)
 
 
 def _schedule_page(
@@ -241,13 +239,11 @@ def remove_policy(request: PageRequest, slug: str, pk: int) -> HttpResponse:
         delete_policy(team=frame.team, name=found.name, actor=request.user.email, now=timezone.now())
         messages.success(request, f"Deleted {found.name}.")
         return redirect(POLICIES, slug)
-    page = below(
+    return ask_to_delete(
+        request,
         frame,
         POLICIES,
-        f"Delete {found.name}",
+        what="policy",
         name=found.name,
         text="Incidents that are open keep it; new ones go by the next policy that fits. This cannot be undone.",
-        verb="Delete the policy",
-        back=POLICIES,
     )
-    return render(request, "alerts/delete.html", page)

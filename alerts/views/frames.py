@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.http import HttpResponse
+from django.shortcuts import render
 from django.urls import reverse
 
 from budgets.contexts.team import TeamFrame, team_context, team_frame
@@ -23,3 +25,11 @@ def below(frame: TeamFrame, tab: str, title: str, **context: Any) -> dict[str, A
     made = team_context(frame, tab, title=title, **context)
     team, (name, _) = made["crumbs"][:-1], made["crumbs"][-1]
     return {**made, "crumbs": [*team, (name, reverse(tab, args=[frame.team.slug])), (title, "")]}
+
+
+def ask_to_delete(
+    request: PageRequest, frame: TeamFrame, tab: str, *, what: str, name: str, text: str
+) -> HttpResponse:
+    """The question before a thing of this list is deleted; `text` says what that means."""
+    page = below(frame, tab, f"Delete {name}", name=name, text=text, verb=f"Delete the {what}", back=tab)
+    return render(request, "alerts/delete.html", page)

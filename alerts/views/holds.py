@@ -18,7 +18,7 @@ from alerts.matchers import NAMES, described
 from alerts.models import MaintenanceWindow, Silence
 from alerts.muting import muted_by
 from alerts.silences import create_silence, end_silence, read_silence
-from alerts.views.frames import below, editors_frame
+from alerts.views.frames import ask_to_delete, below, editors_frame
 from budgets.contexts.team import team_context, team_frame
 from budgets.errors import Refusal
 from budgets.pages import PageRequest
@@ -167,13 +167,11 @@ def remove_window(request: PageRequest, slug: str, pk: int) -> HttpResponse:
         delete_window(team=frame.team, name=found.name, actor=request.user.email, now=timezone.now())
         messages.success(request, f"Deleted {found.name}.")
         return redirect(WINDOWS, slug)
-    page = below(
+    return ask_to_delete(
+        request,
         frame,
         WINDOWS,
-        f"Delete {found.name}",
+        what="window",
         name=found.name,
         text="What it holds back now is sent at once, where it still holds. This cannot be undone.",
-        verb="Delete the window",
-        back=WINDOWS,
     )
-    return render(request, "alerts/delete.html", page)
