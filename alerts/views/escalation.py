@@ -9,10 +9,12 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from alerts.contexts import holds as contexts
-from alerts.hold_forms import OverrideForm, PolicyForm, ScheduleForm, suggestions
+from alerts.contexts import escalation as contexts
+from alerts.matcher_forms import suggestions
 from alerts.models import EscalationPolicy, Schedule
 from alerts.policies import delete_policy, move_policy, save_policy
+from alerts.policy_forms import PolicyForm
+from alerts.schedule_forms import OverrideForm, ScheduleForm
 from alerts.schedules import add_override, delete_schedule, remove_override, save_schedule
 from alerts.views.frames import ask_to_delete, below, editors_frame
 from budgets.contexts.team import TeamFrame, team_context, team_frame

@@ -12,8 +12,9 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from alerts.contexts import holds as contexts
-from alerts.hold_forms import SilenceForm, WindowForm, suggestions
+from alerts.hold_forms import SilenceForm, WindowForm
 from alerts.maintenance import delete_window, read_window, save_window
+from alerts.matcher_forms import suggestions
 from alerts.matchers import NAMES, described
 from alerts.models import MaintenanceWindow, Silence
 from alerts.muting import muted_by

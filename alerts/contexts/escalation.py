@@ -1,0 +1,218 @@
+"""What the pages of on-call schedules and escalation policies show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from alerts.matchers import described
+from alerts.models import EscalationPolicy, Schedule, ScheduleOverride
+from alerts.policies import known_recipients
+from alerts.rotas import REASONS, Because, Stretch, stretches
+from alerts.schedules import Shift, on_call, rotas_of
+from alerts.wall_clocks import clock, instant_of, local_day
+from budgets.models import Team, User
+
+WEEKS: Final = 4
+# Colours there are for people in a calendar.
+COLOURS: Final = 6
+_DAY: Final = timedelta(days=1)
+
+# Schedules
+
+
+@dataclass(frozen=True)
+class ScheduleLine:
+    schedule: Schedule
+    shift: Shift
+    why: str
+    until: str
+    named_by: list[str]
+
+
+def schedule_lines(team: Team, now: datetime) -> list[ScheduleLine]:
+    """The team's schedules by name, and who is on call; as many queries for one as for many."""
+    schedules = list(Schedule.objects.filter(team=team).order_by("name"))
+    shifts = on_call([one.pk for one in schedules], at=now)
+    policies = list(EscalationPolicy.objects.filter(team=team).order_by("position", "name"))
+    lines = []
+    for one in schedules:
+        recipient = {"kind": "schedule", "name": one.name}
+        lines.append(
+            ScheduleLine(
+                schedule=one,
+                shift=shifts[one.pk],
+                why=REASONS.get(shifts[one.pk].because, ""),
+                until=in_zone(shifts[one.pk].ends_at, one.time_zone),
+                named_by=[
+                    policy.name
+                    for policy in policies
+                    if any(recipient in step["notify"] for step in policy.steps)
+                ],
+            )
+        )
+    return lines
+
+
+@dataclass(frozen=True)
+class CalendarEntry:
+    """Who is on call during a part of a day; `tone` is a colour's number, or gap or idle where nobody is."""
+
+    starts: str
+    who: str
+    title: str
+    tone: str
+
+
+@dataclass(frozen=True)
+class CalendarDay:
+    day: date
+    is_today: bool
+    is_past: bool
+    entries: list[CalendarEntry]
+
+
+@dataclass(frozen=True)
+class Gap:
+    starts: str
+    ends: str
+    why: str
+
+
+@dataclass(frozen=True)
+class SchedulePage:
+    schedule: Schedule
+    shift: Shift
+    why: str
+    until: str
+    weeks: list[list[CalendarDay]]
+    gaps: list[Gap]
+    more_gaps: int
+    rotation: list[tuple[str, str]]
+    hours: list[str]
+    overrides: list[ScheduleOverride]
+    facts: list[tuple[str, str]]
+
+
+def schedule_page(schedule: Schedule, *, now: datetime) -> SchedulePage:
+    """A schedule over the four weeks that begin with this one, and what is not covered of what comes."""
+    zone = schedule.time_zone
+    today = local_day(now, zone)
+    first = today - timedelta(days=today.weekday())
+    days = [first + n * _DAY for n in range(7 * WEEKS)]
+    midnights = [instant_of(day, datetime.min.time(), zone) for day in [*days, days[-1] + _DAY]]
+    # A gap at the edge of the calendar is told to its end.
+    horizon = midnights[-1] + timedelta(days=schedule.turn_days + 1)
+    rotas, people = rotas_of([schedule], start=midnights[0], end=horizon)
+    rota = rotas[schedule.pk]
+    found = stretches(rota, midnights[0], midnights[-1])
+    places = list(dict.fromkeys(one for one in rota.places if one is not None))
+    tones = {person: f"tone-{number % COLOURS}" for number, person in enumerate(places)}
+    calendar = [
+        CalendarDay(day, day == today, day < today, list(_entries(found, start, end, zone, people, tones)))
+        for day, start, end in zip(days, midnights, midnights[1:], strict=False)
+    ]
+    gaps = [
+        Gap(in_zone(one.starts_at, zone), in_zone(one.ends_at, zone), REASONS[one.because])
+        for one in stretches(rota, now, horizon)
+        if one.person is None and one.because != Because.OUTSIDE_HOURS and one.starts_at < midnights[-1]
+    ]
+    shift = on_call([schedule.pk], at=now)[schedule.pk]
+    return SchedulePage(
+        schedule=schedule,
+        shift=shift,
+        why=REASONS.get(shift.because, ""),
+        until=in_zone(shift.ends_at, zone),
+        weeks=[calendar[n : n + 7] for n in range(0, len(calendar), 7)],
+        gaps=gaps[:5],
+        more_gaps=max(0, len(gaps) - 5),
+        rotation=[
+            ("nobody: a gap", "gap")
+            if place is None
+            else (
+                f"{people[place].email} ({REASONS[rota.absent[place]].removeprefix('whose turn it is ')})",
+                "gap",
+            )
+            if place in rota.absent
+            else (people[place].email, tones[place])
+            for place in rota.places
+        ],
+        hours=[f"{', '.join(one['days'])} {one['from']}–{one['to']}" for one in schedule.hours],
+        overrides=list(
+            schedule.overrides.filter(ends_at__gt=now).select_related("person").order_by("starts_at", "pk")
+        ),
+        facts=[
+            ("Time zone", zone),
+            ("First hand-over", f"{schedule.starts_on:%d %b %Y}"),
+            ("Hands over at", clock(schedule.hands_over_at)),
+            ("A turn lasts", "1 day" if schedule.turn_days == 1 else f"{schedule.turn_days} days"),
+        ],
+    )
+
+
+def in_zone(at: datetime, time_zone: str) -> str:
+    """An instant by the clock of a zone, e.g. Mon 23 Nov, 09:00 CET."""
+    return f"{at.astimezone(ZoneInfo(time_zone)):%a %d %b, %H:%M %Z}"
+
+
+def _entries(
+    found: Iterable[Stretch],
+    start: datetime,
+    end: datetime,
+    time_zone: str,
+    people: dict[int, User],
+    tones: dict[int, str],
+) -> Iterable[CalendarEntry]:
+    for one in found:
+        if one.starts_at >= end or one.ends_at <= start:
+            continue
+        begins = max(one.starts_at, start)
+        starts = "" if begins == start else f"{begins.astimezone(ZoneInfo(time_zone)):%H:%M}"
+        if one.person is not None:
+            email = people[one.person].email
+            suffix = " (override)" if one.because == Because.OVERRIDE else ""
+            yield CalendarEntry(
+                starts, f"{email.partition('@')[0]}{suffix}", email, tones.get(one.person, "tone-override")
+            )
+        elif one.because == Because.OUTSIDE_HOURS:
+            yield CalendarEntry(starts, "–", REASONS[one.because], "idle")
+        else:
+            yield CalendarEntry(starts, "nobody", REASONS[one.because], "gap")
+
+
+# Escalation policies
+
+
+@dataclass(frozen=True)
+class PolicyLine:
+    policy: EscalationPolicy
+    about: str
+    steps: list[dict[str, Any]]
+    missing: list[str]
+    is_first: bool
+    is_last: bool
+
+
+def policy_lines(team: Team) -> list[PolicyLine]:
+    """The team's policies in the order in which they are asked."""
+    known = known_recipients(team)
+    policies = list(EscalationPolicy.objects.filter(team=team).order_by("position", "name"))
+    return [
+        PolicyLine(
+            policy=one,
+            about=described(one.matchers) or "every incident",
+            steps=one.steps,
+            missing=[
+                each["name"]
+                for step in one.steps
+                for each in step["notify"]
+                if each["name"] not in known[each["kind"]]
+            ],
+            is_first=number == 0,
+            is_last=number == len(policies) - 1,
+        )
+        for number, one in enumerate(policies)
+    ]
