@@ -10,7 +10,8 @@ from budgets.errors import Refusal
 from budgets.models import Team
 
 from .models import AlertRule
-from .rule_settings import differs_from_its_default, document_of, save_rule
+from .rule_documents import differs_from_its_default, document_of
+from .rule_settings import save_rule
 
 
 class DeclaredRules:

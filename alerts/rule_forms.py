@@ -11,8 +11,9 @@ from django import forms
 from django.conf import settings
 
 from alerts.models import AlertRule, Severity
+from alerts.rule_documents import MAX_NAME_CHARACTERS, MAX_SECONDS
 from alerts.rule_names import every, usual_severity
-from alerts.rule_settings import MAX_NAME_CHARACTERS, MAX_SECONDS, PERCENTILES, THRESHOLD_WINDOWS
+from alerts.rule_parameters import PERCENTILES, THRESHOLD_WINDOWS
 from alerts.sights import DEFAULTS, parameters_of
 from budgets.contexts.parts import milestone_name
 from budgets.errors import Refusal

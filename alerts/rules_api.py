@@ -15,7 +15,8 @@ from budgets.api.pagination import paginate
 from . import rules_described as described
 from .models import AlertRule, Severity
 from .requests import actor_of, body_of, key_of
-from .rule_settings import delete_rule, document_of, feature_of, rule_of, save_rule
+from .rule_documents import document_of
+from .rule_settings import delete_rule, feature_of, rule_of, save_rule
 
 router = Router()
 

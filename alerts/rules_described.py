@@ -9,7 +9,8 @@ from budgets.api.operations import body, nullable, operation, parameter, ref
 from budgets.models import Milestone
 
 from .models import AlertRule, Severity
-from .rule_settings import MAX_NAME_CHARACTERS, MAX_SECONDS, PERCENTILES, THRESHOLD_WINDOWS
+from .rule_documents import MAX_NAME_CHARACTERS, MAX_SECONDS
+from .rule_parameters import PERCENTILES, THRESHOLD_WINDOWS
 from .sights import DEFAULTS
 
 Kind = AlertRule.Kind

@@ -15,8 +15,8 @@ from alerts.contexts.incidents import IncidentLine, lines_of
 from alerts.evidence import condition_words, evidence_words, reason_words
 from alerts.models import AlertRule, Incident, RuleState
 from alerts.replays import Episode
+from alerts.rule_documents import differs_from_its_default
 from alerts.rule_names import rule_behind, title, usual_severity, watches
-from alerts.rule_settings import differs_from_its_default
 from alerts.sights import Scene, sights_of
 from budgets import formats
 from budgets.limits import budgets_in_force

@@ -15,9 +15,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from alerts.backtests import DAYS, study_rule
 from alerts.contexts import rules as contexts
 from alerts.models import AlertRule
+from alerts.rule_documents import document_of
 from alerts.rule_forms import QUESTIONS, RuleForm
 from alerts.rule_names import title
-from alerts.rule_settings import delete_rule, document_of, read_rule, reset_rule, save_rule, switch_rule
+from alerts.rule_settings import delete_rule, read_rule, reset_rule, save_rule, switch_rule
 from budgets.errors import Refusal
 from budgets.models import Feature
 from budgets.pages import PageRequest

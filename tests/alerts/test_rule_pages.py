@@ -13,8 +13,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from alerts.models import AlertRule, Incident
+from alerts.rule_documents import document_of
 from alerts.rule_forms import QUESTIONS, RuleForm
-from alerts.rule_settings import document_of, save_rule
+from alerts.rule_settings import save_rule
 from budgets.models import AuditEntry, Feature, Membership, Team
 from tests.alerts.scenes import MINUTE, burn, look
 from tests.budgets.test_pages import signed_in, text_of

@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from alerts.models import AlertRule, RuleState
-from alerts.rule_settings import delete_rule, document_of, save_rule
+from alerts.rule_documents import document_of
+from alerts.rule_settings import delete_rule, save_rule
 from alerts.sights import DEFAULTS
 from budgets.errors import Refusal
 from budgets.models import AuditEntry, Feature

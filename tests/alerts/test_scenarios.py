@@ -15,15 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.scenarios import (
-    Budget,
-    Difference,
-    Unsound,
-    differences,
-    expand,
-    read_duration,
-    read_scenarios,
-)
+from alerts.scenario_documents import Budget, Unsound, read_scenarios
+from alerts.scenarios import Difference, differences
+from alerts.series_notation import expand, read_duration
 from tests.children import PROJECT
 
 MINUTE = timedelta(minutes=1)

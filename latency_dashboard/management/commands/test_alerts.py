@@ -9,15 +9,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from alerts.scenarios import (
-    Budget,
-    Difference,
-    Scenario,
-    Unsound,
-    differences,
-    read_scenarios,
-    write_duration,
-)
+from alerts.scenario_documents import Budget, Unsound, read_scenarios
+from alerts.scenarios import Difference, Scenario, differences
+from alerts.series_notation import write_duration
 from latency_dashboard.declarations import core_yaml
 from latency_dashboard.declarations.core_yaml import Document
 
