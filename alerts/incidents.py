@@ -24,11 +24,11 @@ from .history import IncidentFacts, after
 from .models import Incident, IncidentEvent, Notification
 from .rules import Reason
 from .telling import note_news, note_word, tell
+from .wording import MERGED
 
 Kind = IncidentEvent.Kind
 
 RECOVERED = "recovered"
-MERGED = "merged"
 BY_HAND = "by_hand"
 SILENT_HOLDER = "no_word"
 
@@ -210,8 +210,11 @@ def change_cause(
 
 
 def merge(*, incident: Incident, into: Incident, now: datetime) -> Incident:
-    """Ends a component's incident because its milestone's pages somebody; nobody is told."""
-    _step(incident, Kind.MERGED, now, reason=MERGED, details={"into": into.pk})
+    """Ends a component's incident because its milestone's pages somebody. People hear nothing of it; programs that
+    hold an alert for it are told that it is over."""
+    with transaction.atomic():
+        _step(incident, Kind.MERGED, now, reason=MERGED, details={"into": into.pk})
+        tell(incident=incident, event=Notification.Event.RESOLVED, now=now)
     return incident
 
 

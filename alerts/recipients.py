@@ -21,6 +21,8 @@ from .silences import facts_of
 
 # What programs are not told: they know openings and ends, and would take a repetition for another opening.
 FOR_PROGRAMS = frozenset({Channel.Kind.WEBHOOK, Channel.Kind.ALERTMANAGER})
+# What keeps an alert of its own open, by a key, until it is told of the end.
+HOLDS_ALERTS = FOR_PROGRAMS | {Channel.Kind.PAGERDUTY, Channel.Kind.OPSGENIE}
 
 
 @dataclass(slots=True)

@@ -142,6 +142,8 @@ def ending(incident: Incident) -> str:
     """How a resolved incident ended, in words."""
     if incident.resolved_by:
         return f"Resolved by {incident.resolved_by}"
+    if incident.merged_into_id is not None:
+        return f"Merged into incident {incident.merged_into_id}"
     return ENDINGS.get(incident.resolved_reason, "Resolved")
 
 

@@ -17,7 +17,7 @@ from budgets.models import User
 from .escalation import FLAPPING_EVERY, Policy, Standing, next_step
 from .models import Channel, FollowUp, Incident, IncidentEvent, Notification
 from .notifications import OPENINGS, write
-from .recipients import FOR_PROGRAMS, Recipients, freeze, of_step, personal_channels, whole_team
+from .recipients import FOR_PROGRAMS, HOLDS_ALERTS, Recipients, freeze, of_step, personal_channels, whole_team
 from .silences import Hold, holds
 
 Event = Notification.Event
@@ -35,7 +35,8 @@ def tell(*, incident: Incident, event: Event, now: datetime, note: str = "") -> 
     An opening (also of a ticket that became a page, of an incident that came back, of one that nobody has any
     more) goes to the first step of the escalation policy, or to the whole team where no policy fits; unless a
     silence, a maintenance window or flapping holds it back. What follows goes where an opening went, and an
-    end is told to everybody who heard of the beginning, silence or not. The caller holds the incident's lock.
+    end is told to everybody who heard of the beginning, silence or not; where another incident took this one over,
+    to the programs among them alone. The caller holds the incident's lock.
     """
     follow_up = follow_up_of(incident)
     if event in OPENINGS:
@@ -46,7 +47,7 @@ def tell(*, incident: Incident, event: Event, now: datetime, note: str = "") -> 
         follow_up.step = follow_up.round = 0
         follow_up.news_at = None
         written = _open(incident, follow_up, event, now, note)
-    elif event == Event.RESOLVED and not incident.resolved_by and _is_too_soon(incident, follow_up, now):
+    elif event == Event.RESOLVED and _may_come_back(incident) and _is_too_soon(incident, follow_up, now):
         _let_go(follow_up)
         follow_up.news_at = now
         _log(incident, event, now, held_by=FLAPPING)
@@ -186,6 +187,8 @@ def _follow(
     for channel in told.order_by("id"):
         if event in _OFTEN and channel.kind in FOR_PROGRAMS:
             recipients.leave_out(channel.name, "programs are told of openings and ends")
+        elif event == Event.RESOLVED and _is_merged(incident) and channel.kind not in HOLDS_ALERTS:
+            recipients.leave_out(channel.name, "people are told by the incident that took this one over")
         else:
             recipients.add(channel, "")
     if event == Event.REMINDER:
@@ -274,6 +277,15 @@ def _is_too_soon(incident: Incident, follow_up: FollowUp, now: datetime) -> bool
     if not incident.is_flapping or follow_up.told_at is None:
         return False
     return now < follow_up.told_at + FLAPPING_EVERY
+
+
+def _is_merged(incident: Incident) -> bool:
+    return incident.merged_into_id is not None
+
+
+def _may_come_back(incident: Incident) -> bool:
+    """Whether an end may be followed by the same incident again."""
+    return not incident.resolved_by and not _is_merged(incident)
 
 
 def _let_go(follow_up: FollowUp) -> None:

@@ -26,7 +26,11 @@ CALLS: Final = frozenset({"opened", "reopened", "updated", "repeated", "unacknow
 MAX_SUBJECT_CHARACTERS: Final = 250
 # An incident that ended in silence did not recover, and no mark may look as if it had.
 SILENT: Final = "no_data_timeout"
+# Nor did one that another took over.
+MERGED: Final = "merged"
+UNRECOVERED: Final = frozenset({SILENT, MERGED})
 
+_ENDS: Final = {SILENT: "Silent", MERGED: "Merged"}
 _MARKS: Final = {**dict.fromkeys(CALLS, "✕"), "acknowledged": "▲", "reminder": "▲", "resolved": "✓"}
 
 
@@ -105,7 +109,7 @@ class Letter:
 def letter(incident: Mapping[str, Any], story: Story) -> Letter:
     """The message about one step of an incident, given as the document that programs get."""
     figures, subject = story.figures, _about(incident, story)
-    mark = "–" if story.reason == SILENT else _MARKS[story.step]
+    mark = "–" if story.reason in UNRECOVERED else _MARKS[story.step]
     measured = _measured(figures, is_component=bool(incident["component"]))
     if story.step in CALLS:
         before = f"{_name(story.step_words)}: " if story.step_words else ""
@@ -120,7 +124,7 @@ def letter(incident: Mapping[str, Any], story: Story) -> Letter:
         ]
     else:
         lead = f"{mark} {_name(story.step_words)}: {subject}"
-        title = f"{mark} {story.step.capitalize() if story.reason != SILENT else 'Silent'}: {subject}"
+        title = f"{mark} {_ENDS.get(story.reason, story.step.capitalize())}: {subject}"
         lasted = ""
         if story.lasted_s is not None:
             duration = plain(formats.lasting(story.lasted_s))

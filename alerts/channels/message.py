@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from alerts.wording import SILENT, Step, Story
+from alerts.wording import UNRECOVERED, Step, Story
 
 Happening = Step
 MessageType = Literal[
@@ -91,7 +91,7 @@ class Message:
     @property
     def tone(self) -> Tone:
         if self.happening == "resolved":
-            return "silent" if self.story.reason == SILENT else "over"
+            return "silent" if self.story.reason in UNRECOVERED else "over"
         if self.happening in ("acknowledged", "reminder"):
             return "taken"
         return "page" if self.incident["severity"] == "page" else "ticket"

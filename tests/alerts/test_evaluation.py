@@ -312,9 +312,9 @@ def test_a_ticket_becomes_a_page_and_is_told_again_as_one() -> None:
     assert "component_overrun tools" in page.events.steps().last().details["joined"]  # type: ignore[union-attr]
 
 
-def test_a_page_takes_over_the_incidents_of_its_components_without_a_message() -> None:
+def test_a_page_takes_over_the_incidents_of_its_components_without_a_message_to_people() -> None:
     feature = make_two_milestones()
-    make_channel(feature.team)
+    make_channel(feature.team, kind="slack", config={"url": "https://hooks.slack.com/services/T/B/x"})
     for component in ("tools", "rendering"):
         overrun(feature, NOW, component=component, over_ms=2_500)
     look(feature, NOW)
@@ -383,7 +383,7 @@ def test_a_page_for_the_whole_answer_merges_the_incident_of_a_component_of_its_f
     look(feature, NOW + MINUTE)
     component, page = incidents_of(feature)
     assert (component.resolved_reason, component.merged_into) == ("merged", page)
-    assert [event for _, event, _ in told(feature)] == ["opened", "opened"]
+    assert [event for _, event, _ in told(feature)] == ["opened", "opened", "resolved"]
 
 
 def test_of_two_pages_the_one_for_the_component_s_own_milestone_takes_its_overrun() -> None:
