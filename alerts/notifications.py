@@ -5,6 +5,10 @@ message id. Within one incident a channel hears things in their order: a message
 of the same incident to the same channel is pending. What became of the opening message decides about the
 rest: once it has been delivered the others follow, and where it was given up they are given up too, so that
 nobody hears of an end without having heard of a beginning.
+
+What a channel has to hear is every beginning, every end and who has it. An update, a repetition or a reminder that
+still waits, behind a newer message of its incident, is superseded by the next sweep: the newer one says what is known
+since. So a channel that was away for hours is not told how things stood meanwhile.
 """
 
 from __future__ import annotations
@@ -95,6 +99,26 @@ def write(
     return written
 
 
+def supersede(*, now: datetime) -> int:
+    """Takes back every message that a newer one makes pointless; how many.
+
+    One that a worker is sending stays until it has failed, or was cut off.
+    """
+    with transaction.atomic():
+        outdated = Notification.objects.outdated(now)
+        # Locked, since a worker may be claiming one; what somebody has claimed by then is left alone.
+        taken = list(outdated.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True))
+        if taken:
+            attempts = DeliveryAttempt.objects.filter(notification__in=taken)
+            attempts.filter(outcome=DeliveryAttempt.Outcome.SENDING).update(
+                outcome=DeliveryAttempt.Outcome.INTERRUPTED
+            )
+            Notification.objects.filter(pk__in=taken).update(
+                state=State.SUPERSEDED, finished_at=now, next_attempt_at=None, leased_until=None
+            )
+    return len(taken)
+
+
 # Claiming
 
 
@@ -113,7 +137,11 @@ class Claimed:
 
 
 def due(*, now: datetime, limit: int) -> list[int]:
-    """The messages that could be claimed, longest due first: no more of a channel than may be in flight."""
+    """The messages that could be claimed, longest due first: no more of a channel than may be in flight.
+
+    What is superseded by then is not among them, and holds up nothing any more.
+    """
+    supersede(now=now)
     return [pk for pk, _ in _candidates(now)[:limit]]
 
 
@@ -327,8 +355,11 @@ def deliver(*, claimed: Claimed, now: datetime, deadline_s: float = DEADLINE_S) 
 def _record(claimed: Claimed, error: DeliveryError | None, now: datetime) -> None:
     pending = Notification.objects.filter(pk=claimed.notification_id, state=State.PENDING)
     if error is None:
-        # Whoever holds a newer lease: it has arrived.
-        pending.update(state=State.DELIVERED, finished_at=now, next_attempt_at=None, leased_until=None)
+        # Whoever holds a newer lease, and though it was superseded when this one was over: it has arrived.
+        unfinished = Notification.objects.filter(
+            pk=claimed.notification_id, state__in=[State.PENDING, State.SUPERSEDED]
+        )
+        unfinished.update(state=State.DELIVERED, finished_at=now, next_attempt_at=None, leased_until=None)
         return
     notification = pending.filter(attempts_made=claimed.attempt).select_for_update().first()
     if notification is None:

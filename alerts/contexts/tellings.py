@@ -25,7 +25,7 @@ class Reached:
     @property
     def error(self) -> str:
         """What went wrong at the last try of a message that has not arrived."""
-        if self.notification.state == State.DELIVERED:
+        if self.notification.state in (State.DELIVERED, State.SUPERSEDED):
             return ""
         last = max(self.notification.attempts.all(), key=lambda one: one.number, default=None)
         return last.error if last else ""

@@ -114,6 +114,19 @@ class NotificationQuerySet(models.QuerySet["Notification"]):
             next_attempt_at__lte=now,
         )
 
+    def outdated(self, now: datetime) -> NotificationQuerySet:
+        """Not sent yet, in nobody's hands, and nothing that must be heard, where a newer message of the same
+        incident waits for the same channel: that one says what is known since."""
+        newer = Notification.objects.filter(
+            incident=OuterRef("incident"), channel=OuterRef("channel"), state="pending", pk__gt=OuterRef("pk")
+        )
+        return self.filter(
+            Q(leased_until=None) | Q(leased_until__lte=now),
+            Exists(newer),
+            state="pending",
+            event__in=["incident.updated", "incident.repeated", "incident.reminder"],
+        )
+
 
 class Notification(models.Model):
     """One message to one channel: written with the decision, sent by a worker, at least once.
@@ -136,6 +149,7 @@ class Notification(models.Model):
         PENDING = "pending", "Waiting to be sent"
         DELIVERED = "delivered", "Delivered"
         UNDELIVERABLE = "undeliverable", "Given up"
+        SUPERSEDED = "superseded", "Superseded by a newer one"
 
     incident = models.ForeignKey(Incident, models.CASCADE, null=True, related_name="notifications")
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="notifications")
@@ -176,7 +190,7 @@ class Notification(models.Model):
                 name="notification_finished_at_exactly_when_not_pending",
             ),
             models.CheckConstraint(
-                condition=Q(state__in=["pending", "delivered", "undeliverable"]),
+                condition=Q(state__in=["pending", "delivered", "undeliverable", "superseded"]),
                 name="notification_state_is_known",
             ),
             models.CheckConstraint(

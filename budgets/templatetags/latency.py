@@ -29,6 +29,7 @@ STATES: Final[dict[str, tuple[str, str]]] = {
     "inactive": ("✓", "Quiet"),
     "pending": ("–", "Waiting"),
     "undeliverable": ("✕", "Given up"),
+    "superseded": ("–", "Superseded"),
     "sending": ("–", "Under way"),
     "failed": ("✕", "Failed"),
     "interrupted": ("–", "Interrupted"),

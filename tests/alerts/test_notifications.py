@@ -281,6 +281,143 @@ def test_another_incident_does_not_wait(
     assert send_all(NOW) == [True]
 
 
+# -- What piles up behind a channel that is away -----------------------------------------------------
+
+
+def tell(incident: Incident, step: str, now: datetime) -> Notification:
+    """A message to the team's channel, as the clock has it written."""
+    (written,) = notifications.write(
+        incident=incident,
+        event=Notification.Event(f"incident.{step}"),
+        recipients=[(Channel.objects.get(), "")],
+        now=now,
+    )
+    return written
+
+
+@pytest.fixture
+def slack(channel: Channel, webhook_receiver: WebhookReceiver) -> Channel:
+    """The team's only channel, read by people."""
+    channel.kind, channel.config = "slack", {"url": webhook_receiver.url}
+    channel.save()
+    return channel
+
+
+def sweep_and_send(now: datetime) -> list[bool]:
+    """As the sweep does: what is due by then, then what each has held up."""
+    sent = []
+    while found := due(now=now, limit=10):
+        for notification_id in found:
+            claimed = claim_due(now=now, limit=1, notification_id=notification_id)
+            sent += [deliver(claimed=one, now=now) for one in claimed]
+    return sent
+
+
+def states() -> list[tuple[str, str]]:
+    written = Notification.objects.order_by("id").values_list("event", "state")
+    return [(event.removeprefix("incident."), state) for event, state in written]
+
+
+def test_an_incident_that_came_and_went_while_the_channel_was_away_is_told_in_two_messages(
+    feature: Feature, slack: Channel, webhook_receiver: WebhookReceiver
+) -> None:
+    webhook_receiver.answer(Reply(503))
+    incident = open_incident(feature)
+    sweep_and_send(NOW)
+    for minute, step in ((5, "updated"), (10, "updated"), (240, "repeated")):
+        tell(incident, step, NOW + minute * MINUTE)
+    incidents.resolve(incident_id=incident.pk, actor=KIM, now=NOW + 241 * MINUTE)
+    written = list(Notification.objects.order_by("id").values_list("message_id", flat=True))
+    assert sweep_and_send(NOW + 242 * MINUTE) == [True, True]
+    assert states() == [
+        ("opened", "delivered"),
+        ("updated", "superseded"),
+        ("updated", "superseded"),
+        ("repeated", "superseded"),
+        ("resolved", "delivered"),
+    ]
+    assert list(Notification.objects.order_by("id").values_list("message_id", flat=True)) == written
+    assert len(webhook_receiver.requests) == 3
+    assert "Resolved by" in webhook_receiver.requests[-1].json()["text"]
+
+
+def test_of_an_incident_that_goes_on_the_last_update_is_told(
+    feature: Feature, slack: Channel, webhook_receiver: WebhookReceiver
+) -> None:
+    webhook_receiver.answer(Reply(503))
+    incident = open_incident(feature)
+    sweep_and_send(NOW)
+    for minute in (5, 10, 15):
+        tell(incident, "updated", NOW + minute * MINUTE)
+    sweep_and_send(NOW + 16 * MINUTE)
+    assert states() == [
+        ("opened", "delivered"),
+        ("updated", "superseded"),
+        ("updated", "superseded"),
+        ("updated", "delivered"),
+    ]
+
+
+def test_who_has_it_and_that_it_came_back_are_never_superseded(
+    feature: Feature, slack: Channel, webhook_receiver: WebhookReceiver
+) -> None:
+    webhook_receiver.answer(Reply(503))
+    incident = open_incident(feature)
+    sweep_and_send(NOW)
+    steps = ["acknowledged", "reminder", "unacknowledged", "resolved", "reopened", "resolved"]
+    for minute, step in enumerate(steps, start=1):
+        tell(incident, step, NOW + minute * MINUTE)
+    sweep_and_send(NOW + 7 * MINUTE)
+    assert [(step, state) for step, state in states() if state != "delivered"] == [("reminder", "superseded")]
+    assert len(webhook_receiver.requests) == 1 + 6
+
+
+def test_an_update_that_fails_and_would_wait_holds_up_no_end(
+    feature: Feature, slack: Channel, webhook_receiver: WebhookReceiver
+) -> None:
+    incident = open_incident(feature)
+    sweep_and_send(NOW)
+    webhook_receiver.answer(Reply(429, {"Retry-After": "1800"}))
+    tell(incident, "updated", NOW + MINUTE)
+    assert sweep_and_send(NOW + MINUTE) == [False]
+    incidents.resolve(incident_id=incident.pk, actor=KIM, now=NOW + 2 * MINUTE)
+    assert sweep_and_send(NOW + 2 * MINUTE) == [True]
+    assert states() == [("opened", "delivered"), ("updated", "superseded"), ("resolved", "delivered")]
+    assert Notification.objects.get(state="superseded").attempts.get().outcome == "failed"
+
+
+def test_what_a_worker_is_sending_is_not_superseded_and_one_that_was_cut_off_is(
+    feature: Feature, slack: Channel, webhook_receiver: WebhookReceiver
+) -> None:
+    incident = open_incident(feature)
+    sweep_and_send(NOW)
+    update = tell(incident, "updated", NOW)
+    (claimed,) = claim_due(now=NOW, limit=1)
+    incidents.resolve(incident_id=incident.pk, actor=KIM, now=NOW)
+    assert due(now=NOW, limit=10) == []
+    assert ("updated", "pending") in states()
+    assert due(now=NOW + LEASE, limit=10) == [Notification.objects.get(event="incident.resolved").pk]
+    assert update.attempts.get().outcome == "interrupted"
+    # The worker lives after all, and it had arrived.
+    assert deliver(claimed=claimed, now=NOW + LEASE)
+    assert ("updated", "delivered") in states()
+
+
+def test_another_channel_and_another_incident_supersede_nothing(
+    feature: Feature, slack: Channel, webhook_receiver: WebhookReceiver
+) -> None:
+    incident = open_incident(feature)
+    sweep_and_send(NOW)
+    tell(incident, "updated", NOW)
+    open_incident(feature, milestone="complete")
+    other = make_channel(feature.team, url=webhook_receiver.url)
+    notifications.write(
+        incident=incident, event=Notification.Event.RESOLVED, recipients=[(other, "")], now=NOW
+    )
+    due(now=NOW, limit=10)
+    assert "superseded" not in dict(states()).values()
+
+
 # -- Claims -----------------------------------------------------------------------------------------
 
 
