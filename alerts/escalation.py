@@ -5,7 +5,8 @@ nothing: what was done is written down by whoever does it, and is the `Standing`
 
 In this order, the first that is due:
 
-1. A message that was held back goes out once nothing holds it back any more.
+1. A message that was held back goes out once nothing holds it back any more; the opening that could be told to
+   nobody, once somebody can be told.
 2. The next step of the escalation policy, while nobody has acknowledged the incident.
 3. What became known since somebody was last told, at most every five minutes.
 4. That the incident is still open, every four hours while nobody has acknowledged it.
@@ -33,7 +34,8 @@ FLAPS_AFTER: Final = 3
 """So many reopenings are a pattern."""
 
 LOOK_AGAIN: Final = timedelta(minutes=1)
-"""While something holds a message back: whoever ends a silence early does not know of the incident."""
+"""While something holds a message back, or there is nobody to tell: whoever ends a silence early, or adds a channel,
+does not know of the incident."""
 
 
 class Action(StrEnum):
@@ -42,6 +44,8 @@ class Action(StrEnum):
     NOTHING = "nothing"
     RELEASE = "release"
     """Nothing holds back any more: tell what was held."""
+    ANNOUNCE = "announce"
+    """Nobody has been told yet: tell whoever can be told by now."""
     ESCALATE = "escalate"
     """The policy's next step."""
     UPDATE = "update"
@@ -149,6 +153,9 @@ def next_step(standing: Standing, now: datetime) -> Plan:
         return Plan(Action.NOTHING, max(min(standing.held_until, now + LOOK_AGAIN), now))
     if standing.was_held:
         return _earliest([(Action.RELEASE, _not_before(standing, now))], now)
+    if standing.state == "open" and standing.told_at is None:
+        # Due at every look until it comes to something.
+        return Plan(Action.ANNOUNCE, now + LOOK_AGAIN)
     return _earliest(_open(standing) if standing.state == "open" else _acknowledged(standing), now)
 
 

@@ -41,6 +41,9 @@ def follow_up(*, incident_id: int, now: datetime) -> Action:
         match plan.action:
             case Action.RELEASE:
                 telling.release(incident=incident, now=now)
+            case Action.ANNOUNCE:
+                if not telling.announce(incident=incident, now=now):
+                    return Action.NOTHING
             case Action.ESCALATE:
                 telling.escalate(incident=incident, now=now)
             case Action.UPDATE:

@@ -81,10 +81,33 @@ def note_word(*, incident: Incident, now: datetime) -> None:
 def release(*, incident: Incident, now: datetime) -> list[Notification]:
     """Tells what was held back, now that nothing holds it any more; where something does, notes what."""
     follow_up = follow_up_of(incident)
-    event = Event.REOPENED if incident.reopenings else Event.OPENED
-    written = _open(incident, follow_up, event, now, "")
+    written = _open(incident, follow_up, _opening(incident), now, "")
     _save(incident, follow_up, now)
     return written
+
+
+def announce(*, incident: Incident, now: datetime) -> list[Notification]:
+    """Tells of an opening that could be told to nobody, from the policy's first step, where somebody can be told by
+    now: a channel was added or switched on, a shift begins. Leaves no event where that is not so."""
+    follow_up = follow_up_of(incident)
+    written: list[Notification] = []
+    if _reaches_anybody(incident, follow_up, now):
+        follow_up.step = follow_up.round = 0
+        written = _open(incident, follow_up, _opening(incident), now, "")
+    _save(incident, follow_up, now)
+    return written
+
+
+def _opening(incident: Incident) -> Event:
+    return Event.REOPENED if incident.reopenings else Event.OPENED
+
+
+def _reaches_anybody(incident: Incident, follow_up: FollowUp, now: datetime) -> bool:
+    policy = _policy(follow_up)
+    steps = range(len(policy.steps)) if policy else ()
+    return bool(whole_team(incident)) or any(
+        of_step(incident, policy, step, now=now) for step in steps if policy
+    )
 
 
 def tell_end(*, incident: Incident, now: datetime) -> list[Notification]:

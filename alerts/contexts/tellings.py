@@ -151,6 +151,8 @@ def _coming(incident: Incident, follow_up: FollowUp) -> list[Coming]:
             else f"Held back by {follow_up.held_by}. It is looked at again"
         )
         return [Coming(f"{what}, if it is still open,", follow_up.next_at)]
+    if incident.state == Incident.State.OPEN and follow_up.told_at is None:
+        return [Coming("Nobody could be told. Who can be by then is told,", follow_up.next_at)]
     policy = Policy.read(follow_up.policy) if follow_up.policy else None
     if incident.state == Incident.State.ACKNOWLEDGED:
         return _while_acknowledged(follow_up, policy)

@@ -35,7 +35,10 @@ def standing(**values) -> Standing:
     [
         (Action.NOTHING, 4 * HOUR - MINUTE, standing()),
         (Action.REPEAT, 4 * HOUR, standing()),
-        (Action.NOTHING, 30 * HOUR, standing(told_at=None)),
+        (Action.ANNOUNCE, 30 * HOUR, standing(told_at=None)),
+        (Action.ANNOUNCE, HOUR, standing(told_at=None, news_at=AT, is_flapping=True)),
+        (Action.NOTHING, HOUR, standing(told_at=None, held_until=AT + 2 * HOUR)),
+        (Action.NOTHING, HOUR, standing(told_at=None, state="acknowledged")),
         (Action.ESCALATE, 5 * MINUTE, standing(policy=POLICY, next_step_at=AT + 5 * MINUTE)),
         (Action.NOTHING, 4 * MINUTE, standing(policy=POLICY, next_step_at=AT + 5 * MINUTE)),
         (Action.UPDATE, 5 * MINUTE, standing(news_at=AT + MINUTE)),

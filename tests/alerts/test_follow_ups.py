@@ -127,6 +127,68 @@ def names(feature: Feature) -> list[tuple[str, str]]:
     return [(channel, event) for channel, event, _ in told(feature)]
 
 
+# -- Where nobody could be told -----------------------------------------------------------------------
+
+
+def test_a_channel_that_is_added_later_hears_once_of_what_nobody_could_be_told(
+    team: Team, feature: Feature
+) -> None:
+    incident = begin(feature)
+    assert pass_until(incident, NOW + HOUR) == []
+    make_channel(team, name="late", kind="slack")
+    assert pass_until(incident, NOW + HOUR + MINUTE) == [Action.ANNOUNCE]
+    assert names(feature) == [("late", "opened")]
+    make_channel(team, name="later")
+    assert pass_until(incident, NOW + 4 * HOUR) == []
+    assert names(feature) == [("late", "opened")]
+    # That there was nobody is noted once, not every minute.
+    assert [len(one["told"]) for one in told_of(incident)] == [0, 1]
+    assert pass_until(incident, NOW + 6 * HOUR) == [Action.REPEAT]
+
+
+def test_a_channel_that_takes_only_pages_is_nobody_for_a_ticket(team: Team, feature: Feature) -> None:
+    incident = begin(feature, severity="ticket")
+    make_channel(team, min_severity="page")
+    assert pass_until(incident, NOW + HOUR) == []
+    assert names(feature) == []
+
+
+def test_a_channel_that_is_added_within_a_silence_hears_when_it_ends(team: Team, feature: Feature) -> None:
+    incident = begin(feature)
+    make_silence(team, ends_at=NOW + 2 * HOUR)
+    make_channel(team, name="late")
+    assert pass_until(incident, NOW + 2 * HOUR - MINUTE) == []
+    assert Action.ANNOUNCE in pass_until(incident, NOW + 2 * HOUR + MINUTE)
+    assert names(feature) == [("late", "opened")]
+
+
+def test_a_policy_that_reached_nobody_begins_at_its_first_step_when_somebody_can_be_told(
+    team: Team, feature: Feature
+) -> None:
+    for name in ("first", "second"):
+        make_channel(team, name=name, kind="slack", is_enabled=False)
+    make_policy(team, [("channel", "first")], [("channel", "second")], wait_minutes=10)
+    incident = begin(feature)
+    assert pass_until(incident, NOW + HOUR) == []
+    Channel.objects.update(is_enabled=True)
+    assert pass_until(incident, NOW + HOUR + MINUTE) == [Action.ANNOUNCE]
+    assert names(feature) == [("first", "opened")]
+    assert pass_until(incident, NOW + HOUR + 11 * MINUTE) == [Action.ESCALATE]
+    assert names(feature) == [("first", "opened"), ("second", "opened")]
+
+
+def test_what_somebody_acknowledged_or_what_ended_is_told_to_no_channel_that_is_added(
+    team: Team, feature: Feature
+) -> None:
+    taken = begin(feature)
+    incidents.acknowledge(incident_id=taken.pk, actor=KIM, now=NOW + MINUTE)
+    over = begin(make_feature(team=team))
+    end(over, NOW + MINUTE)
+    make_channel(team)
+    assert pass_until(taken, NOW + HOUR) + pass_until(over, NOW + HOUR) == []
+    assert Notification.objects.count() == 0
+
+
 # -- Without a policy -------------------------------------------------------------------------------
 
 
