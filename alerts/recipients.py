@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.db import IntegrityError, transaction
 
@@ -23,6 +23,10 @@ from .silences import facts_of
 FOR_PROGRAMS = frozenset({Channel.Kind.WEBHOOK, Channel.Kind.ALERTMANAGER})
 # What keeps an alert of its own open, by a key, until it is told of the end.
 HOLDS_ALERTS = FOR_PROGRAMS | {Channel.Kind.PAGERDUTY, Channel.Kind.OPSGENIE}
+
+SWITCHED_OFF: Final = "switched off"
+PAGES_ONLY: Final = "takes only pages"
+"""Why a channel of the team is left out where all is as somebody set it up."""
 
 
 @dataclass(slots=True)
@@ -49,9 +53,9 @@ def whole_team(incident: Incident) -> Recipients:
     for channel in Channel.objects.kept().filter(team_id=incident.feature.team_id, owner=None).order_by("id"):
         takes_it = incident.severity == Severity.PAGE or channel.min_severity == Severity.TICKET
         if not channel.is_enabled:
-            found.leave_out(channel.name, "switched off")
+            found.leave_out(channel.name, SWITCHED_OFF)
         elif not takes_it:
-            found.leave_out(channel.name, "takes only pages")
+            found.leave_out(channel.name, PAGES_ONLY)
         else:
             taken = "tickets and pages" if channel.min_severity == Severity.TICKET else "pages"
             found.add(channel, f"a channel of the team, takes {taken}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -74,6 +74,34 @@ def column_unit(values: Iterable[Milliseconds]) -> str:
     """The one unit of a column of figures: milliseconds for as long as they can be read, up to 10 s."""
     unit = unit_of(found := list(values))
     return "ms" if unit == "s" and max(_magnitude(v) for v in found if v is not None) < 10_000 else unit
+
+
+def column(
+    values: Sequence[float | None], *, near: Sequence[float | None] = (), signed: bool = False
+) -> list[str]:
+    """The figures of a column whose unit stands in its head, all with as many places as the largest needs.
+
+    `near` are the limits that they are compared with, of which none is rounded onto its own; `signed` ones say
+    which way they go.
+
+    >>> column([1300, 16.4, None]), column([2.104, 0.03], signed=True), column([800.2], near=[800])
+    (['1300', '16', '–'], ['+2.10', '+0.03'], ['800.2'])
+    """
+    largest = max((abs(value) for value in values if value is not None), default=0.0)
+    places = len(_rounded(largest, 3).partition(".")[2])
+    texts = []
+    for n, value in enumerate(values):
+        if value is None:
+            texts.append(NONE)
+            continue
+        text, more = f"{abs(value):.{places}f}", places
+        limit = near[n] if n < len(near) else None
+        while limit is not None and value != limit and float(text) == abs(limit) and more < 17:
+            more += 1
+            text = f"{abs(value):.{more}f}"
+        sign = "" if not float(text) else "-" if value < 0 else "+" if signed else ""
+        texts.append(_grouped(f"{sign}{text}"))
+    return texts
 
 
 def duration(ms: Milliseconds, *, unit: str | None = None, near: Milliseconds = None) -> str:
@@ -187,8 +215,8 @@ def name(text: str) -> str:
 def _grouped(text: str) -> str:
     """A plain number with a true minus, and with commas from five digits on: 3000, but 12,346."""
     whole, point, rest = text.partition(".")
-    if len(whole.lstrip("-")) > 4:
-        whole = f"{int(whole):,}"
+    if len(whole.lstrip("+-")) > 4:
+        whole = f"{int(whole):{'+' if whole.startswith('+') else ''},}"
     return f"{whole}{point}{rest}".replace("-", MINUS)
 
 

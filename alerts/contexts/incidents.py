@@ -12,6 +12,8 @@ from django.core.paginator import Page, Paginator
 from django.db.models import Case, Count, IntegerField, Value, When
 from django.urls import reverse
 
+from alerts.contexts.causes import CauseTable, cause_in_short, cause_table, cause_words
+from alerts.contexts.outcomes import Outcome, outcome
 from alerts.contexts.tellings import Tellings, tellings
 from alerts.evidence import evidence_words, reason_words
 from alerts.models import AlertRule, Incident, IncidentEvent
@@ -157,19 +159,6 @@ class LogEntry:
 
 
 @dataclass(frozen=True)
-class Share:
-    """What one component has to do with it, in words; what is not known is empty."""
-
-    name: str
-    is_cause: bool
-    excess: str
-    share: str
-    but_for: str
-    observed: str
-    allocated: str
-
-
-@dataclass(frozen=True)
 class Change:
     """Something that changed in the hours before."""
 
@@ -193,8 +182,8 @@ class IncidentPage:
     cause: str
     log: list[LogEntry]
     tellings: Tellings
-    shares: list[Share]
-    shares_by: str
+    outcome: Outcome
+    cause_table: CauseTable | None
     changes: list[Change]
     charts: list[ChartPlace] = field(default_factory=list)
 
@@ -206,6 +195,7 @@ def incident_page(incident: Incident, *, can_edit: bool, now: datetime) -> Incid
     icon = {"open": "✕ ", "acknowledged": "▲ "}.get(incident.state, "")
     query = f"?milestone={incident.milestone}" if incident.milestone else ""
     events = list(incident.events.all())
+    told = tellings(incident, events)
     return IncidentPage(
         incident=incident,
         as_of=now,
@@ -219,11 +209,11 @@ def incident_page(incident: Incident, *, can_edit: bool, now: datetime) -> Incid
         ),
         feature_url=f"{incident.feature.get_absolute_url()}{query}",
         facts=_facts(incident, now),
-        cause=_cause(incident),
+        cause=cause_in_short(incident),
         log=[_entry(event, incident) for event in events if event.kind != Kind.TOLD],
-        tellings=tellings(incident, events),
-        shares=_shares(incident),
-        shares_by=_shares_by(incident),
+        tellings=told,
+        outcome=outcome(incident, events, told.past, now=now),
+        cause_table=cause_table(incident),
         changes=[Change(datetime.fromisoformat(one["at"]), one["text"]) for one in incident.changes],
         charts=_chart_places(incident, target),
     )
@@ -282,30 +272,6 @@ def _rule_url(incident: Incident) -> str:
     return reverse("feature-rule", args=[incident.feature.slug, rule.pk]) if rule else ""
 
 
-def _cause(incident: Incident) -> str:
-    """The component that is to blame, with figures."""
-    if not incident.cause:
-        return ""
-    return _cause_words(incident.cause)
-
-
-def _cause_words(cause: dict[str, Any]) -> str:
-    observed_ms = float(cause["observed_ms"])
-    if cause["allocated_ms"] is None:
-        return f"{formats.name(cause['component'])}: p99 {formats.duration(observed_ms)}, with no allocation"
-    allocated_ms = float(cause["allocated_ms"])
-    if observed_ms <= allocated_ms:
-        return (
-            f"{formats.name(cause['component'])}: p99 {formats.duration(observed_ms, near=allocated_ms)} within its "
-            f"allocation of {formats.limit(allocated_ms)}"
-        )
-    excess = formats.duration(observed_ms - allocated_ms)
-    return (
-        f"{formats.name(cause['component'])}: p99 {formats.duration(observed_ms, near=allocated_ms)} against its allocation of "
-        f"{formats.limit(allocated_ms)}, {excess} over"
-    )
-
-
 def _entry(event: IncidentEvent, incident: Incident) -> LogEntry:
     details = event.details
     by = f" by {event.actor}" if event.actor else ""
@@ -324,7 +290,7 @@ def _entry(event: IncidentEvent, incident: Incident) -> LogEntry:
         case Kind.CAUSE_CHANGED:
             cause = details.get("cause")
             text = (
-                f"Cause: {_cause_words(cause)}" if cause else "No component is known to be the cause any more"
+                f"Cause: {cause_words(cause)}" if cause else "No component is known to be the cause any more"
             )
         case Kind.ACKNOWLEDGED:
             mark, text = "▲", f"Acknowledged{by}"
@@ -364,52 +330,6 @@ def _decided_by(details: Mapping[str, Any]) -> str:
 
 def _ended(event: IncidentEvent) -> str:
     return ENDINGS.get(event.reason, "Resolved")
-
-
-def _shares(incident: Incident) -> list[Share]:
-    """The components, the worst first."""
-    cause = incident.cause["component"] if incident.cause else None
-    return [
-        Share(
-            name=one["component"] or "in no component that is measured",
-            is_cause=one["component"] is not None and one["component"] == cause,
-            excess=_signed_ms(one["excess_ms"]),
-            share="" if one["share_ratio"] is None else formats.percent(one["share_ratio"]),
-            but_for="" if one["but_for_ratio"] is None else formats.percent(one["but_for_ratio"]),
-            observed="" if one["observed_ms"] is None else formats.duration(one["observed_ms"]),
-            allocated="" if one["allocated_ms"] is None else formats.limit(one["allocated_ms"]),
-        )
-        for one in (incident.attribution or {}).get("components", [])
-    ]
-
-
-def _signed_ms(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{'+' if value > 0 else '−' if value < 0 else ''}{formats.duration(abs(value))}"
-
-
-def _shares_by(incident: Incident) -> str:
-    """What the shares are computed from, in a sentence."""
-    found = incident.attribution
-    if not found:
-        return ""
-    if found["by"] == "requests":
-        sample = ", a sample," if found.get("is_sampled") else ""
-        return (
-            f"From {formats.count(found['over'])} requests over the latency budget and {formats.count(found['within'])} "
-            f"within it{sample} that carry a trace id: how much longer each component takes in the slow ones."
-        )
-    why = _BY_ALLOCATIONS.get(found.get("why", ""), "")
-    return f"From the components' p99 against their allocations{why}."
-
-
-# Why the requests themselves do not answer, by `causes.Why`.
-_BY_ALLOCATIONS: Final = {
-    "few_traces": ": too few requests, slow ones or others, carry a trace id to compare them",
-    "unmeasured": ": most of the time that slow requests take longer is in no component that is measured",
-    "many_incidents": ": as many incidents began at once, the requests were not read",
-}
 
 
 def _listed(names: Sequence[str]) -> str:

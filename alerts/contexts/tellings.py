@@ -10,9 +10,9 @@ from typing import Any
 from alerts import telling
 from alerts.escalation import FLAPPING_EVERY, REPEAT_EVERY, Policy
 from alerts.models import FollowUp, Incident, IncidentEvent, Notification
+from alerts.notifications import OPENINGS
 
 Kind = IncidentEvent.Kind
-State = Notification.State
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,6 @@ class Reached:
 
     notification: Notification
     because: str
-
-    @property
-    def error(self) -> str:
-        """What went wrong at the last try of a message that has not arrived."""
-        if self.notification.state in (State.DELIVERED, State.SUPERSEDED):
-            return ""
-        last = max(self.notification.attempts.all(), key=lambda one: one.number, default=None)
-        return last.error if last else ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +35,8 @@ class Telling:
 
     at: datetime
     heading: str
+    is_opening: bool
+    """Whether it told that somebody must look, rather than what became of it."""
     held_by: str = ""
     held_until: datetime | None = None
     reached: Sequence[Reached] = ()
@@ -63,8 +57,6 @@ class Coming:
 
 @dataclass(frozen=True)
 class Tellings:
-    answer: str
-    """Whether anybody was told, in a sentence: what somebody who was not paged asks first."""
     past: Sequence[Telling] = ()
     coming: Sequence[Coming] = field(default_factory=list)
 
@@ -82,10 +74,9 @@ def tellings(incident: Incident, events: Iterable[IncidentEvent]) -> Tellings:
     # Written before the reasons were.
     rest = [Reached(one, one.because) for pk, one in notifications.items() if pk not in known]
     if rest:
-        past.insert(0, Telling(rest[0].notification.created_at, "Told", reached=rest))
+        past.insert(0, Telling(rest[0].notification.created_at, "Told", is_opening=True, reached=rest))
     follow_up = FollowUp.objects.filter(incident=incident).first()
     return Tellings(
-        answer=_answer(past, notifications.values()),
         past=past,
         coming=_coming(incident, follow_up) if follow_up else [],
     )
@@ -101,6 +92,7 @@ def _telling(event: IncidentEvent, notifications: dict[int, Notification]) -> Te
     return Telling(
         at=event.at,
         heading=heading,
+        is_opening=event.reason in OPENINGS,
         held_by=details.get("held_by", ""),
         held_until=datetime.fromisoformat(until) if until else None,
         reached=[
@@ -110,28 +102,6 @@ def _telling(event: IncidentEvent, notifications: dict[int, Notification]) -> Te
         ],
         left_out=[LeftOut(one["name"], one["because"]) for one in details.get("left_out", [])],
     )
-
-
-def _answer(past: Sequence[Telling], notifications: Iterable[Notification]) -> str:
-    """The sentence counts messages, and says what is the matter where none arrived."""
-    sent = list(notifications)
-    states = [one.state for one in sent]
-    arrived = states.count(State.DELIVERED)
-    failing = sum(one.state == State.PENDING and one.attempts_made > 0 for one in sent)
-    again = f"{failing} failed so far and {'is' if failing == 1 else 'are'} tried again"
-    if arrived:
-        lost = states.count(State.UNDELIVERABLE)
-        said = ["1 message arrived" if arrived == 1 else f"{arrived} messages arrived"]
-        said += [again] if failing else []
-        said += [f"{lost} could not be delivered"] if lost else []
-        return f"{', '.join(said)}."
-    if State.PENDING in states:
-        return f"No message has arrived yet: {again if failing else 'they are being sent'}."
-    if states:
-        return "Nobody was reached: no message could be delivered."
-    if past and past[-1].held_by:
-        return f"Nobody was told: messages are held back by {past[-1].held_by}."
-    return "Nobody was told: there was nobody to tell."
 
 
 def _coming(incident: Incident, follow_up: FollowUp) -> list[Coming]:

@@ -11,7 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from alerts.contexts.incidents import lines_of
-from alerts.models import Incident
+from alerts.models import Incident, Notification
 from budgets.models import Feature
 
 register = template.Library()
@@ -60,4 +60,16 @@ def feature_incidents(
         "has_more": len(rows) > SHOWN,
         "as_of": as_of,
         "is_partial": context.get("is_partial", False),
+    }
+
+
+@register.inclusion_tag("alerts/attempts.html")
+def tries(notification: Notification, protocol: str) -> dict[str, Any]:
+    """Every try of a message: the latest outright, those before it when asked for. Reads its attempts."""
+    attempts = sorted(notification.attempts.all(), key=lambda one: one.number)
+    return {
+        "notification": notification,
+        "protocol": protocol,
+        "last": attempts[-1] if attempts else None,
+        "earlier": attempts[:-1],
     }

@@ -609,7 +609,7 @@ def test_the_log_shows_every_try_with_answer_and_next_try(
     send_all(timezone.now())
     html = editor.get(page_of(channel)).content.decode()
     log = text_of(html).split("Delivery log", 1)[1]
-    for shown in ("Support chat", "first token", "opened", "next try", "1 try", "HTTP 503", "503."):
+    for shown in ("Support chat", "first token", "opened", "next try", "Try 1", "HTTP 503", "503."):
         assert shown in log
     assert "&lt;script&gt;moving&lt;/script&gt; •••" in html
     assert "<script>moving" not in html
