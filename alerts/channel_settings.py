@@ -44,8 +44,8 @@ def save_channel(
 
     {"kind": "webhook", "url": …, "secret": "whsec_…"}, {"kind": "email", "to": [address, …]} and so on, each with
     "min_severity": "ticket" or "page", "enabled", and "owner", the e-mail address of the person whose own it is.
-    Left out, what is secret stays as it is, unless it would be sent elsewhere from now on; a webhook's is made for a
-    new channel; min_severity is "ticket", and the channel the team's. `is_new` says that there must be none of
+    Left out, what is secret stays as it is, unless it would be sent elsewhere from now on, and "" removes what can be
+    done without; a webhook's is made for a new channel; min_severity is "ticket", and the channel the team's. `is_new` says that there must be none of
     this name (True) or one (False). Raises Refusal, and then nothing was saved.
     """
     if not isinstance(document, dict):

@@ -60,6 +60,9 @@ def _channel(
 
 def _schema_of(field: Field) -> dict[str, Any]:
     """A secret may be left out of a change; the service says so where it is missing."""
+    kept = "Secret: answers leave it out. Left out of a change, it stays as it is."
+    if not field.is_required:
+        kept = f"{kept[:-1]}; empty, it is removed."
     schema: dict[str, Any] = {
         "type": "string",
         "title": field.label,
@@ -69,9 +72,7 @@ def _schema_of(field: Field) -> dict[str, Any]:
                 None,
                 [
                     f"{field.expected[0].upper()}{field.expected[1:]}.",
-                    "Secret: answers leave it out. Left out of a change, it stays as it is."
-                    if field.is_secret
-                    else "",
+                    kept if field.is_secret else "",
                     field.hint,
                 ],
             )
@@ -81,7 +82,8 @@ def _schema_of(field: Field) -> dict[str, Any]:
         schema |= {"enum": [value for value, _ in field.choices], "default": field.choices[0][0]}
         del schema["maxLength"]
     else:
-        schema["pattern"] = rf"^\s*({field.pattern or URL_PATTERN})\s*$"
+        may_be_empty = "?" if field.is_secret and not field.is_required else ""
+        schema["pattern"] = rf"^\s*({field.pattern or URL_PATTERN}){may_be_empty}\s*$"
     if field.is_number_allowed:
         return {
             "oneOf": [

@@ -164,11 +164,34 @@ class ServiceForm(ChannelForm):
                 field = self.fields[one.name]
                 field.required = False
                 field.help_text = f"Left empty, it stays as it is. {one.hint}"
+        # What can be done without, and is stored: leaving its field empty keeps it.
+        self.removable = {
+            one.name: f"remove_{one.name}"
+            for one in self.service_fields
+            if channel is not None and one.is_secret and not one.is_required and one.name in channel.config
+        }
+        names = list(self.fields)
+        for name, removal in self.removable.items():
+            label = str(self.fields[name].label).removesuffix(" (optional)").lower()
+            self.fields[removal] = forms.BooleanField(
+                label=f"Remove the stored {label}",
+                required=False,
+                widget=forms.CheckboxInput(attrs={"autocomplete": "off"}),
+            )
+            names.insert(names.index(name) + 1, removal)
+        self.order_fields(names)
+
+    def clean(self) -> dict[str, Any]:
+        for name, removal in self.removable.items():
+            if self.cleaned_data.get(removal) and self.cleaned_data.get(name):
+                self.add_error(name, "Expected a new one or that the stored one is removed, got both.")
+        return self.cleaned_data
 
     def config(self) -> dict[str, Any]:
-        """A secret that was left empty is left out, so it stays."""
+        """A secret that was left empty is left out, so it stays, unless it is to be removed."""
         given = {one.name: self.cleaned_data[one.name] for one in self.service_fields}
-        return {name: text or None for name, text in given.items()}
+        removed = {name for name, removal in self.removable.items() if self.cleaned_data[removal]}
+        return {name: "" if name in removed else text or None for name, text in given.items()}
 
     @classmethod
     def initial_of(cls, config: dict[str, Any]) -> dict[str, Any]:

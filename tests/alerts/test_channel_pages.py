@@ -687,6 +687,53 @@ def test_a_field_of_a_service_says_what_is_wrong_with_it_and_repeats_no_secret(e
     assert not Channel.objects.exists()
 
 
+AUTHORIZED = {"url": "https://93.184.215.14/", "authorization": "Bearer hidden-token"}
+
+
+def make_authorized(team: Team) -> Channel:
+    return Channel.objects.create(team=team, name="am", kind="alertmanager", config=dict(AUTHORIZED))
+
+
+def test_a_stored_secret_that_is_optional_is_removed_by_its_box(editor: Client, team: Team) -> None:
+    channel = make_authorized(team)
+    assert "Remove the stored authorization" in read(editor, page_of(channel))
+    form = {"url": AUTHORIZED["url"], "authorization": "", "min_severity": "ticket"}
+    editor.post(page_of(channel), form)
+    channel.refresh_from_db()
+    assert channel.config == AUTHORIZED
+    assert editor.post(page_of(channel), {**form, "remove_authorization": "on"}).status_code == 302
+    channel.refresh_from_db()
+    assert channel.config == {"url": AUTHORIZED["url"]}
+    before, after = (getattr(AuditEntry.objects.latest("id"), side) for side in ("before", "after"))
+    assert before["config_digest"] != after["config_digest"]
+    assert "Remove the stored" not in read(editor, page_of(channel))
+
+
+def test_a_secret_that_is_removed_may_be_followed_by_another_address(editor: Client, team: Team) -> None:
+    channel = make_authorized(team)
+    moved = {"url": "https://93.184.215.15/", "authorization": "", "min_severity": "ticket"}
+    assert editor.post(page_of(channel), moved).status_code == 400
+    assert editor.post(page_of(channel), {**moved, "remove_authorization": "on"}).status_code == 302
+    channel.refresh_from_db()
+    assert channel.config == {"url": "https://93.184.215.15/"}
+
+
+def test_a_new_secret_and_its_removal_at_once_are_refused(editor: Client, team: Team) -> None:
+    channel = make_authorized(team)
+    form = {**AUTHORIZED, "authorization": "Bearer new", "remove_authorization": "on", "min_severity": "page"}
+    response = editor.post(page_of(channel), form)
+    assert response.status_code == 400
+    assert "got both" in field_errors(response)["authorization"]
+    channel.refresh_from_db()
+    assert channel.config == AUTHORIZED
+
+
+@pytest.mark.parametrize("kind", sorted(SERVICE_FORMS))
+def test_a_secret_that_a_channel_needs_has_no_box(editor: Client, team: Team, kind: str) -> None:
+    channel = Channel.objects.create(team=team, name="chat", kind=kind, config=SERVICE_FORMS[kind])
+    assert "Remove the stored" not in read(editor, page_of(channel))
+
+
 # -- Whose they are -----------------------------------------------------------------------------------
 
 

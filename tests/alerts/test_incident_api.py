@@ -325,6 +325,18 @@ def test_two_teams_may_each_have_a_channel_of_one_name(api: Api) -> None:
     assert Api(team, key_with(team)).put("channels/pager", WEBHOOK).status_code == 201
 
 
+def test_an_empty_text_removes_a_secret_that_is_optional_and_no_other(api: Api) -> None:
+    document = {"kind": "alertmanager", "url": "https://93.184.215.14/", "authorization": "Bearer am-token"}
+    assert api.put("channels/am", document).status_code == 201
+    assert api.put("channels/am", {**document, "authorization": None}).status_code == 200
+    assert Channel.objects.get().config["authorization"] == "Bearer am-token"
+    assert api.put("channels/am", {**document, "authorization": ""}).status_code == 200
+    assert Channel.objects.get().config == {"url": "https://93.184.215.14/"}
+    slack = {"kind": "slack", "url": ""}
+    refused = api.put("channels/chat", slack)
+    assert (refused.status_code, list(refused.json()["error"]["fields"])) == (400, ["url"])
+
+
 def test_an_email_channel_is_made_and_then_changed(api: Api) -> None:
     made = api.put("channels/mail", {"kind": "email", "to": [" oncall@example.com"]})
     assert made.status_code == 201

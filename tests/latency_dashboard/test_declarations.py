@@ -448,6 +448,24 @@ def test_channels_of_every_kind_are_applied_exported_and_applied_again(file: Pat
     assert {one.kind: one.config for one in Channel.objects.all()} == EVERY_KIND
 
 
+def test_a_document_removes_a_secret_that_its_channel_can_do_without_once(file: Path) -> None:
+    make_team(slug="assistants")
+    document = """
+apiVersion: v1
+kind: Channel
+team: assistants
+name: am
+spec: {kind: alertmanager, url: "https://93.184.215.14/"%s}
+"""
+    apply(file, document % ', authorization: "Bearer hidden"')
+    apply(file, document % "")
+    assert Channel.objects.get().config == EVERY_KIND["alertmanager"]
+    removed = document % ', authorization: ""'
+    assert apply(file, removed).endswith("1 of 1 documents changed.\n")
+    assert Channel.objects.get().config == {"url": "https://93.184.215.14/"}
+    assert apply(file, removed).endswith("0 of 1 documents changed.\n")
+
+
 def test_a_persons_own_channel_is_exported_with_its_owner(file: Path) -> None:
     team = make_team(slug="assistants")
     make_person("kim@example.com", team=team)
