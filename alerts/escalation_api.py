@@ -18,10 +18,11 @@ from budgets.features import instant
 from . import holds_described as described
 from .holds_api import MatcherAnswer
 from .models import EscalationPolicy, Schedule
+from .overrides import override_document
 from .policies import delete_policy, policy_document, save_policy
 from .requests import actor_of, body_of, key_of, named
 from .rotas import Because
-from .schedules import delete_schedule, on_call, override_document, save_schedule, schedule_document
+from .schedules import delete_schedule, on_call, save_schedule, schedule_document
 
 router = Router()
 

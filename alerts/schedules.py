@@ -14,21 +14,16 @@ from budgets import audit
 from budgets.errors import Refusal
 from budgets.models import Membership, Team, User
 
-from .fields import Fields, name_of, read_time, refusal
+from .fields import Fields, name_of, read_time
 from .models import Schedule, ScheduleOverride, ScheduleTurn
 from .policies import require_unnamed
 from .rotas import WEEKDAYS, Because, Hours, Override, Rota, stretch_at
 from .wall_clocks import clock
 
-# No override lasts longer, so none that is over for longer has a say in who is on call.
-MAX_OVERRIDE: Final = timedelta(days=90)
 MAX_TURN_DAYS: Final = 56
 MAX_PLACES: Final = 100
 MAX_HOURS: Final = 20
 MAX_SCHEDULES: Final = 100
-# Of a schedule, in force or coming.
-MAX_OVERRIDES: Final = 200
-MAX_DAYS_AHEAD: Final = 366
 FIELDS: Final = ("time_zone", "starts_on", "hands_over_at", "turn_days", "people", "hours")
 READ_ONLY_FIELDS: Final = ("name", "overrides")
 # How far around an instant its shift is looked for: two turns of the longest kind.
@@ -167,7 +162,7 @@ def save_schedule(
             ScheduleTurn(schedule=schedule, position=position, person=person)
             for position, person in enumerate(people)
         )
-        _record(schedule, "schedule.saved", actor, before, schedule_document(schedule), now)
+        record_change(schedule, "schedule.saved", actor, before, schedule_document(schedule), now)
     return SavedSchedule(schedule, is_created)
 
 
@@ -184,80 +179,7 @@ def delete_schedule(*, team: Team, name: str, actor: str, now: datetime) -> None
         require_unnamed(team=team, kind="schedule", name=schedule.name)
         before = schedule_document(schedule)
         schedule.delete()
-        _record(schedule, "schedule.deleted", actor, before, None, now)
-
-
-def add_override(
-    *,
-    schedule_id: int,
-    email: str | None,
-    starts_at: datetime,
-    ends_at: datetime,
-    actor: str,
-    now: datetime,
-) -> ScheduleOverride:
-    """Has somebody of the team, or nobody, on call from one instant to another, before whoever's turn it is.
-
-    Of several at once the one made last holds. Raises Refusal: unknown_schedule, invalid_override.
-    """
-    with transaction.atomic():
-        schedule = _locked(schedule_id)
-        wrong: dict[str, list[str]] = {}
-        person = _members(schedule.team).get(email.strip().lower()) if email is not None else None
-        if email is not None and person is None:
-            wrong["person"] = [f"{email!r:.300} is no member of the team."]
-        if ends_at <= starts_at:
-            wrong["ends_at"] = ["It must end after it starts."]
-        elif ends_at <= now:
-            wrong["ends_at"] = ["It is over already."]
-        elif ends_at - starts_at > MAX_OVERRIDE:
-            wrong["ends_at"] = [
-                f"It lasts at most {MAX_OVERRIDE.days} days: what lasts longer is for the rotation."
-            ]
-        if starts_at > now + timedelta(days=MAX_DAYS_AHEAD):
-            wrong["starts_at"] = [f"It starts at most {MAX_DAYS_AHEAD} days ahead."]
-        if schedule.overrides.filter(ends_at__gt=now).count() >= MAX_OVERRIDES:
-            wrong["person"] = [f"A schedule has at most {MAX_OVERRIDES} overrides that are not over."]
-        if wrong:
-            raise refusal("invalid_override", wrong)
-        override = ScheduleOverride.objects.create(
-            schedule=schedule,
-            person=person,
-            starts_at=starts_at,
-            ends_at=ends_at,
-            author=actor[:300],
-            created_at=now,
-        )
-        _record(schedule, "schedule.override_added", actor, None, override_document(override), now)
-    return override
-
-
-def remove_override(*, schedule_id: int, override_id: int, actor: str, now: datetime) -> ScheduleOverride:
-    """Takes an override back; one that has begun ends now, so that who was on call can still be read.
-
-    One that is over stays as it is. Raises Refusal: unknown_schedule, unknown_override.
-    """
-    with transaction.atomic():
-        schedule = _locked(schedule_id)
-        override = schedule.overrides.select_related("person").filter(pk=override_id).first()
-        if override is None:
-            raise Refusal(
-                "unknown_override",
-                "Somebody took this override back meanwhile. Nothing was changed.",
-                status=404,
-            )
-        before = override_document(override)
-        if override.ends_at <= now:
-            return override
-        if override.starts_at < now:
-            override.ends_at = now
-            override.save(update_fields=["ends_at"])
-            after: dict[str, Any] | None = override_document(override)
-        else:
-            override.delete()
-            after = None
-        _record(schedule, "schedule.override_removed", actor, before, after, now)
-    return override
+        record_change(schedule, "schedule.deleted", actor, before, None, now)
 
 
 def schedule_document(schedule: Schedule) -> dict[str, Any]:
@@ -273,16 +195,7 @@ def schedule_document(schedule: Schedule) -> dict[str, Any]:
     }
 
 
-def override_document(override: ScheduleOverride) -> dict[str, Any]:
-    """An override as programs see it; `person` is null where nobody is on call."""
-    return {
-        "person": override.person.email if override.person else None,
-        "starts_at": audit.instant(override.starts_at),
-        "ends_at": audit.instant(override.ends_at),
-    }
-
-
-def _members(team: Team) -> dict[str, User]:
+def members_by_address(team: Team) -> dict[str, User]:
     """Who can be on call, by e-mail address."""
     found = User.objects.filter(memberships__team=team, is_active=True)
     return {person.email.lower(): person for person in found}
@@ -299,7 +212,7 @@ def _people(fields: Fields, team: Team, kept: Collection[str | None]) -> list[Us
     if not 1 <= len(value) <= MAX_PLACES:
         fields.add("people", f"people has 1 to {MAX_PLACES} places, got {len(value)}.")
         return []
-    members = _members(team)
+    members = members_by_address(team)
     known = {
         one.email.lower(): one for one in User.objects.filter(email__in=[one for one in kept if one])
     } | members
@@ -343,7 +256,8 @@ def _hours(fields: Fields) -> list[dict[str, Any]]:
     return found
 
 
-def _locked(schedule_id: int) -> Schedule:
+def locked_schedule(schedule_id: int) -> Schedule:
+    """The schedule until the transaction ends. Raises Refusal("unknown_schedule")."""
     found = Schedule.objects.select_for_update(of=("self",)).select_related("team")
     schedule = found.filter(pk=schedule_id).first()
     if schedule is None:
@@ -356,7 +270,7 @@ def _unknown(name: str) -> Refusal:
     return Refusal("unknown_schedule", f"The team has no {which}. Nothing was changed.", status=404)
 
 
-def _record(
+def record_change(
     schedule: Schedule,
     action: str,
     actor: str,
@@ -364,6 +278,7 @@ def _record(
     after: dict[str, Any] | None,
     now: datetime,
 ) -> None:
+    """Writes a change of the schedule, or of an override of it, into the audit log."""
     audit.record(
         team=schedule.team,
         actor=actor,

@@ -22,8 +22,9 @@ from alerts.models import (
     ScheduleOverride,
     Silence,
 )
+from alerts.overrides import add_override
 from alerts.policies import save_policy
-from alerts.schedules import add_override, save_schedule
+from alerts.schedules import save_schedule
 from alerts.silences import create_silence
 from budgets import ingest
 from budgets.models import Batch, Feature, IngestKey, Invitation, Membership, Team, User

@@ -12,10 +12,11 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from alerts.contexts import escalation as contexts
 from alerts.matcher_forms import suggestions
 from alerts.models import EscalationPolicy, Schedule
+from alerts.overrides import add_override, remove_override
 from alerts.policies import delete_policy, move_policy, save_policy
 from alerts.policy_forms import PolicyForm
 from alerts.schedule_forms import OverrideForm, ScheduleForm
-from alerts.schedules import add_override, delete_schedule, remove_override, save_schedule
+from alerts.schedules import delete_schedule, save_schedule
 from alerts.views.frames import ask_to_delete, below, editors_frame
 from budgets.contexts.team import TeamFrame, team_context, team_frame
 from budgets.errors import Refusal

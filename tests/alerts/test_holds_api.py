@@ -12,8 +12,9 @@ from alerts.channel_settings import delete_channel
 from alerts.maintenance import save_window
 from alerts.models import EscalationPolicy, FollowUp, MaintenanceWindow, Schedule, Silence
 from alerts.muting import muted_by
+from alerts.overrides import add_override, remove_override
 from alerts.policies import missing_recipients, move_policy, save_policy
-from alerts.schedules import add_override, on_call, remove_override, save_schedule
+from alerts.schedules import on_call, save_schedule
 from alerts.silences import create_silence, end_silence
 from budgets.errors import Refusal
 from budgets.models import AuditEntry, Membership, Team
