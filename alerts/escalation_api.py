@@ -18,9 +18,9 @@ from budgets.features import instant
 from . import holds_described as described
 from .holds_api import MatcherAnswer
 from .models import EscalationPolicy, Schedule
-from .overrides import override_document
+from .overrides import create_override, override_document, remove_override
 from .policies import delete_policy, policy_document, save_policy
-from .requests import actor_of, body_of, key_of, named
+from .requests import actor_of, body_of, id_of, key_of, named
 from .rotas import Because
 from .schedules import delete_schedule, on_call, save_schedule, schedule_document
 
@@ -38,9 +38,19 @@ class HoursAnswer(Schema):
 class OverrideAnswer(Schema):
     """Somebody else, or nobody, for a while."""
 
+    id: int
     person: str | None
     starts_at: str
     ends_at: str
+    author: str
+    created_at: str
+
+
+class OverridePage(Schema):
+    """Newest first; `next_cursor` is null on the last page."""
+
+    items: list[OverrideAnswer]
+    next_cursor: str | None
 
 
 class ScheduleAnswer(Schema):
@@ -169,6 +179,59 @@ def put_schedule(request: HttpRequest, name: str) -> Response:
 def remove_schedule(request: HttpRequest, name: str) -> HttpResponse:
     """Deletes the team's schedule, unless an escalation policy names it."""
     delete_schedule(team=key_of(request).team, name=name, actor=actor_of(request), now=timezone.now())
+    return HttpResponse(status=204)
+
+
+@router.get(
+    "/schedules/{name}/overrides",
+    auth=BearerKey("read"),
+    response=OverridePage,
+    operation_id="listOverrides",
+    openapi_extra=described.LIST_OVERRIDES,
+)
+def list_overrides(request: HttpRequest, name: str, cursor: str | None = None) -> dict[str, Any]:
+    """A schedule's overrides, newest first, those that are over too."""
+    schedule = named(request, Schedule.objects.all(), name)
+    return paginate(
+        schedule.overrides.select_related("person"),
+        cursor,
+        is_descending=True,
+        describe=lambda page: [override_document(one) for one in page],
+    )
+
+
+@router.post(
+    "/schedules/{name}/overrides",
+    auth=BearerKey("write"),
+    response={201: OverrideAnswer},
+    operation_id="createOverride",
+    openapi_extra=described.CREATE_OVERRIDE,
+)
+def post_override(request: HttpRequest, name: str) -> Response:
+    """Puts somebody of the team on call for a while, or nobody."""
+    schedule = named(request, Schedule.objects.all(), name)
+    made = create_override(
+        schedule_id=schedule.pk, document=body_of(request), actor=actor_of(request), now=timezone.now()
+    )
+    return Response(override_document(made), status=201)
+
+
+@router.delete(
+    "/schedules/{name}/overrides/{override_id}",
+    auth=BearerKey("write"),
+    response={204: None},
+    operation_id="deleteOverride",
+    openapi_extra=described.DELETE_OVERRIDE,
+)
+def delete_override(request: HttpRequest, name: str, override_id: str) -> HttpResponse:
+    """Takes an override back; one that has begun ends now."""
+    schedule = named(request, Schedule.objects.all(), name)
+    remove_override(
+        schedule_id=schedule.pk,
+        override_id=id_of(override_id),
+        actor=actor_of(request),
+        now=timezone.now(),
+    )
     return HttpResponse(status=204)
 
 

@@ -18,7 +18,7 @@ from budgets.features import instant
 from . import holds_described as described
 from .maintenance import delete_window, next_occurrences, save_window, window_document
 from .models import MaintenanceWindow, Silence
-from .requests import actor_of, body_of, key_of, named
+from .requests import actor_of, body_of, id_of, key_of, named
 from .silences import create_silence, end_silence, silence_document
 
 router = Router()
@@ -216,8 +216,7 @@ def _window_answer(window: MaintenanceWindow, now: datetime) -> dict[str, Any]:
 def _silence(request: HttpRequest, silence_id: str) -> Silence:
     """The team's silence. Raises Refusal("unknown_silence", 404), also where it is another team's."""
     team = key_of(request).team
-    is_id = silence_id.isascii() and silence_id.isdigit() and len(silence_id) <= 18
-    found = Silence.objects.filter(team=team, pk=int(silence_id)).first() if is_id else None
+    found = Silence.objects.filter(team=team, pk=id_of(silence_id)).first()
     if found is None:
         raise Refusal(
             "unknown_silence", f"There is no silence {silence_id!r:.50} in team {team.slug!r}.", status=404

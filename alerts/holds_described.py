@@ -8,7 +8,7 @@ from budgets.api.described import CURSOR_PARAMETER
 from budgets.api.operations import TEXT, body, nullable, operation, parameter, ref
 from budgets.api.schemas import ANY_INSTANT
 
-from . import fields, maintenance, matchers, policies, recurrences, schedules, silences
+from . import fields, maintenance, matchers, overrides, policies, recurrences, schedules, silences
 from .rotas import WEEKDAYS
 
 _NAME = parameter(
@@ -144,6 +144,26 @@ SCHEMAS: dict[str, Any] = {
             },
         },
         schedules.READ_ONLY_FIELDS,
+    ),
+    "OverrideDocument": _object(
+        {
+            "person": {
+                **nullable({**TEXT, "maxLength": 254}),
+                "description": "E-mail address of a member; null puts nobody on call.",
+                "examples": ["bob@example.com"],
+            },
+            "ends_at": {
+                **ANY_INSTANT,
+                "description": f"To come, and at most {overrides.MAX_OVERRIDE.days} days after the start.",
+            },
+        },
+        {
+            "starts_at": {
+                **nullable(ANY_INSTANT),
+                "description": f"Left out: now. At most {overrides.MAX_DAYS_AHEAD} days ahead.",
+            }
+        },
+        overrides.READ_ONLY_FIELDS,
     ),
     "EscalationPolicyDocument": _object(
         {
@@ -344,6 +364,47 @@ PUT_SCHEDULE = _saving(
     },
 )
 DELETE_SCHEDULE = _deleting(_SCHEDULES, _SCHEDULE, "unknown_schedule", "named_by_policy")
+LIST_OVERRIDES = operation(
+    tag=_SCHEDULES,
+    summary="List overrides",
+    scope="read",
+    parameters=[_NAME, CURSOR_PARAMETER],
+    answers={200: {"description": "The schedule's overrides, newest first, those that are over too."}},
+    errors=["unknown_schedule", "invalid_cursor"],
+)
+CREATE_OVERRIDE = operation(
+    tag=_SCHEDULES,
+    summary="Override a schedule",
+    scope="write",
+    parameters=[_NAME],
+    request_body=body(
+        ref("OverrideDocument"),
+        examples={
+            "Bob takes a night": {
+                "person": "bob@example.com",
+                "starts_at": "2026-11-23T17:00:00+01:00",
+                "ends_at": "2026-11-24T09:00:00+01:00",
+            }
+        },
+    ),
+    answers={201: {"description": "The override. Of several at once the one that was made last holds."}},
+    errors=["unknown_schedule", "invalid_document", "invalid_override"],
+)
+DELETE_OVERRIDE = operation(
+    tag=_SCHEDULES,
+    summary="Take an override back",
+    scope="write",
+    parameters=[
+        _NAME,
+        parameter("override_id", "The override's number.", {"type": "integer", "minimum": 1}, where="path"),
+    ],
+    answers={
+        204: {
+            "description": "It holds no more. One that had begun ends now and stays listed; one that was over stays as it was."
+        }
+    },
+    errors=["unknown_schedule", "unknown_override"],
+)
 GET_ON_CALL = operation(
     tag=_SCHEDULES,
     summary="Who is on call",

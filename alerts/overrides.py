@@ -9,8 +9,9 @@ from django.db import transaction
 
 from budgets import audit
 from budgets.errors import Refusal
+from budgets.features import instant
 
-from .fields import refusal
+from .fields import Fields, refusal
 from .models import ScheduleOverride
 from .schedules import locked_schedule, members_by_address, record_change
 
@@ -19,6 +20,26 @@ MAX_OVERRIDE: Final = timedelta(days=90)
 # Of a schedule, in force or coming.
 MAX_OVERRIDES: Final = 200
 MAX_DAYS_AHEAD: Final = 366
+FIELDS: Final = ("person", "starts_at", "ends_at")
+READ_ONLY_FIELDS: Final = ("id", "author", "created_at")
+
+
+def create_override(*, schedule_id: int, document: Any, actor: str, now: datetime) -> ScheduleOverride:
+    """Adds the override that a document asks for: {"person": "ada@example.com" or null, "starts_at", "ends_at"}.
+
+    Without a start it starts now. Raises Refusal: invalid_document, and as `add_override`.
+    """
+    fields = Fields(document, known=FIELDS, read_only=READ_ONLY_FIELDS, code="invalid_override")
+    # Left out by mistake, it would put nobody on call.
+    email = fields.raw("person")
+    if "person" not in fields.wrong and not (email is None or isinstance(email, str)):
+        fields.add("person", "person must be the e-mail address of a member, or null for nobody.")
+    starts_at = fields.instant("starts_at", default=now)
+    ends_at = fields.instant("ends_at")
+    fields.refuse()
+    return add_override(
+        schedule_id=schedule_id, email=email, starts_at=starts_at, ends_at=ends_at, actor=actor, now=now
+    )
 
 
 def add_override(
@@ -62,7 +83,7 @@ def add_override(
             author=actor[:300],
             created_at=now,
         )
-        record_change(schedule, "schedule.override_added", actor, None, override_document(override), now)
+        record_change(schedule, "schedule.override_added", actor, None, audited(override), now)
     return override
 
 
@@ -77,16 +98,16 @@ def remove_override(*, schedule_id: int, override_id: int, actor: str, now: date
         if override is None:
             raise Refusal(
                 "unknown_override",
-                "Somebody took this override back meanwhile. Nothing was changed.",
+                "The schedule has no such override, or somebody took it back. Nothing was changed.",
                 status=404,
             )
-        before = override_document(override)
+        before = audited(override)
         if override.ends_at <= now:
             return override
         if override.starts_at < now:
             override.ends_at = now
             override.save(update_fields=["ends_at"])
-            after: dict[str, Any] | None = override_document(override)
+            after: dict[str, Any] | None = audited(override)
         else:
             override.delete()
             after = None
@@ -96,6 +117,18 @@ def remove_override(*, schedule_id: int, override_id: int, actor: str, now: date
 
 def override_document(override: ScheduleOverride) -> dict[str, Any]:
     """An override as programs see it; `person` is null where nobody is on call."""
+    return {
+        "id": override.pk,
+        "person": override.person.email if override.person else None,
+        "starts_at": instant(override.starts_at),
+        "ends_at": instant(override.ends_at),
+        "author": override.author,
+        "created_at": instant(override.created_at),
+    }
+
+
+def audited(override: ScheduleOverride) -> dict[str, Any]:
+    """An override as the audit log keeps it."""
     return {
         "person": override.person.email if override.person else None,
         "starts_at": audit.instant(override.starts_at),

@@ -33,6 +33,11 @@ def body_of(request: HttpRequest) -> Any:
         raise Refusal("malformed_json", f"The body is not JSON: {error}. Nothing was saved.") from error
 
 
+def id_of(text: str) -> int:
+    """A row's number in a path; 0, which no row has, where it is none."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else 0
+
+
 def named(request: HttpRequest, rows: models.QuerySet[Row], name: str) -> Row:
     """The row of this name in the key's team. Raises Refusal("unknown_channel", 404), and so by the name of each
     model, also where it is another team's."""

@@ -137,6 +137,9 @@ class World:
                 self.feature, ended_at=timezone.now(), duration_ms=900, milestone="first_token"
             )
             return msgspec.json.encode({"measurements": [item]})
+        if method == "POST" and route.endswith("/overrides"):
+            ends_at = (timezone.now() + timedelta(hours=1)).timestamp()
+            return msgspec.json.encode({"person": None, "ends_at": ends_at})
         for part, document in DOCUMENTS.items():
             if method in ("POST", "PUT") and f"/{part}" in route:
                 return msgspec.json.encode(document)

@@ -101,6 +101,10 @@ OF_ALERTS = {
     "unknown_maintenance_window": ErrorCode(404, "The key's team has no such maintenance window."),
     "invalid_schedule": ErrorCode(400, "An on-call schedule cannot be saved like that; fields says why."),
     "unknown_schedule": ErrorCode(404, "The key's team has no such on-call schedule."),
+    "invalid_override": ErrorCode(
+        400, "An override of a schedule cannot be made like that; fields says why."
+    ),
+    "unknown_override": ErrorCode(404, "The schedule has no such override, or it was taken back."),
     "invalid_escalation_policy": ErrorCode(
         400, "An escalation policy cannot be saved like that; fields says why."
     ),
@@ -137,7 +141,6 @@ BEYOND_THE_API = {
     "for_another_account": "An invitation is for another e-mail address than that of who is logged in.",
     "invalid_invitation": "Nobody can be invited like that: the e-mail address or the role.",
     "invalid_key": "A key cannot be made like that: its name, its team or its scopes.",
-    "invalid_override": "An override of a schedule cannot be made like that; fields says why.",
     "invalid_reason": "Batches are discarded with a reason of 1 to 500 characters.",
     "last_admin": "A team keeps at least one admin.",
     "no_batches": "There is no batch to discard, or all of them are discarded already.",
@@ -150,7 +153,6 @@ BEYOND_THE_API = {
     "too_many_mails": "The address, or where it was asked from, had its share of mails of this hour.",
     "unknown_member": "The person is not in the team any more.",
     "unknown_milestone": "A page was asked for a milestone that the feature does not have.",
-    "unknown_override": "The override of a schedule was taken back.",
     "unknown_role": "A role is viewer, editor or admin.",
 }
 

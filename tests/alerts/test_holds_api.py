@@ -390,6 +390,83 @@ def test_an_override_that_cannot_be_made_says_why(team: Team, change: dict[str, 
     assert field in refused(add_override, schedule_id=make_primary(team).pk, **values).fields
 
 
+def override(**changes: Any) -> dict[str, Any]:
+    return {"person": "bob@example.com", "ends_at": (timezone.now() + HOUR).isoformat(), **changes}
+
+
+def test_a_shift_is_swapped_read_and_swapped_back_over_http(api: Api, team: Team) -> None:
+    make_primary(team)
+    made = api.post(override(), path="schedules/primary/overrides")
+    assert made.status_code == 201
+    document = made.json()
+    assert (document["person"], document["author"][:4]) == ("bob@example.com", "key ")
+    asked = api.get("schedules/primary/on-call").json()
+    assert (asked["person"], asked["because"]) == ("bob@example.com", "override")
+    assert api.get("schedules/primary/overrides").json() == {"items": [document], "next_cursor": None}
+    assert api.get("schedules/primary").json()["overrides"] == [document]
+    address = f"schedules/primary/overrides/{document['id']}"
+    assert [api.delete(address).status_code for _ in range(2)] == [204, 204]
+    assert api.get("schedules/primary/on-call").json()["because"] == "turn"
+    (kept,) = api.get("schedules/primary/overrides").json()["items"]
+    assert kept["ends_at"] < document["ends_at"], "who was on call can still be read"
+    actions = AuditEntry.objects.filter(action__startswith="schedule.override").order_by("pk")
+    assert [one.action for one in actions] == ["schedule.override_added", "schedule.override_removed"]
+
+
+def test_an_override_to_come_is_gone_when_it_is_deleted_over_http(api: Api, team: Team) -> None:
+    make_primary(team)
+    bounds = {
+        name: (timezone.now() + hours * HOUR).timestamp()
+        for name, hours in (("starts_at", 1), ("ends_at", 2))
+    }
+    made = api.post(override(person=None, **bounds), path="schedules/primary/overrides").json()
+    assert made["person"] is None
+    address = f"schedules/primary/overrides/{made['id']}"
+    assert api.delete(address).status_code == 204
+    again = api.delete(address)
+    assert (again.status_code, error_code(again)) == (404, "unknown_override")
+    assert api.get("schedules/primary/overrides").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "said"),
+    [
+        ({"person": "carl@example.com"}, "person", "no member of the team"),
+        ({"person": 7}, "person", "or null for nobody"),
+        ({"ends_at": "soon"}, "ends_at", "RFC 3339 with a zone"),
+        ({"ends_at": 0}, "ends_at", "after it starts"),
+        ({"starts_at": "2026-11-23T17:00:00"}, "starts_at", "RFC 3339 with a zone"),
+    ],
+)
+def test_an_override_that_cannot_be_made_is_refused_over_http(
+    api: Api, team: Team, change: dict[str, Any], field: str, said: str
+) -> None:
+    schedule = make_primary(team)
+    answer = api.post(override(**change), path="schedules/primary/overrides")
+    assert (answer.status_code, error_code(answer)) == (400, "invalid_override")
+    assert said in " ".join(answer.json()["error"]["fields"][field])
+    assert not schedule.overrides.exists()
+
+
+def test_an_override_says_who_takes_over_even_if_that_is_nobody(api: Api, team: Team) -> None:
+    make_primary(team)
+    document = override()
+    del document["person"]
+    answer = api.post(document, path="schedules/primary/overrides")
+    assert answer.json()["error"]["fields"] == {"person": ["person is missing."]}
+
+
+def test_an_override_of_another_schedule_is_not_found_through_this_one(api: Api, team: Team) -> None:
+    make_primary(team)
+    secondary = {**SCHEDULE, "people": ["ada@example.com"]}
+    save_schedule(team=team, name="secondary", document=secondary, actor="a test", now=NOW)
+    made = api.post(override(), path="schedules/primary/overrides").json()
+    answer = api.delete(f"schedules/secondary/overrides/{made['id']}")
+    assert (answer.status_code, error_code(answer)) == (404, "unknown_override")
+    assert error_code(api.post(override(), path="schedules/tertiary/overrides")) == "unknown_schedule"
+    assert error_code(api.delete("schedules/primary/overrides/first")) == "unknown_override"
+
+
 # -- Escalation policies ----------------------------------------------------------------------------
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from alerts.models import Silence
+from alerts.models import ScheduleOverride, Silence
+from alerts.overrides import add_override
 from alerts.policies import save_policy
 from alerts.schedules import save_schedule
 from alerts.silences import create_silence
@@ -44,9 +45,20 @@ def key() -> str:
         "hands_over_at": "09:00",
         "people": ["ada@example.com"],
     }
-    save_schedule(team=team, name="primary", document=document, actor="a test", now=now)
-    steps = [{"notify": [{"kind": "schedule", "name": "primary"}]}]
-    save_policy(team=team, name="primary", document={"steps": steps}, actor="a test", now=now)
+    for name in ("primary", "nights"):
+        nights = save_schedule(team=team, name=name, document=document, actor="a test", now=now).schedule
+    # Over, so that a DELETE leaves it there for the next one.
+    add_override(
+        schedule_id=nights.pk,
+        email="bob@example.com",
+        starts_at=now - timedelta(hours=2),
+        ends_at=now - timedelta(hours=1),
+        actor="a test",
+        now=now - timedelta(hours=2),
+    )
+    for policy, schedule in (("primary", "primary"), ("kept", "nights")):
+        steps = [{"notify": [{"kind": "schedule", "name": schedule}]}]
+        save_policy(team=team, name=policy, document={"steps": steps}, actor="a test", now=now)
     support = [{"name": "feature", "operator": "~", "value": "support-*"}]
     ends_at = instant(now + timedelta(days=1))
     silence = {"matchers": support, "reason": "Load test", "ends_at": ends_at}
@@ -69,6 +81,7 @@ def test_every_answer_is_one_that_the_document_tells_of(key: str, tmp_path: Path
     for name, at in instants.items():
         text = text.replace(f'"{name}"', f'"{instant(at)}"')
     text = text.replace('"SILENCE"', str(Silence.objects.get().pk))
+    text = text.replace('"OVERRIDE"', str(ScheduleOverride.objects.get().pk))
     config = tmp_path / CONFIG.name
     config.write_text(text)
     # Nobody answers for the made-up hosts of webhooks, and the server need not wait for that.

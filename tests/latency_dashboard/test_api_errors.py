@@ -41,6 +41,9 @@ ENDPOINTS = [
     ("PUT", "schedules/ops", "write"),
     ("DELETE", "schedules/ops", "write"),
     ("GET", "schedules/ops/on-call", "read"),
+    ("GET", "schedules/ops/overrides", "read"),
+    ("POST", "schedules/ops/overrides", "write"),
+    ("DELETE", "schedules/ops/overrides/1", "write"),
     ("GET", "escalation-policies", "read"),
     ("GET", "escalation-policies/ops", "read"),
     ("PUT", "escalation-policies/ops", "write"),
@@ -58,7 +61,8 @@ def test_every_operation_of_the_api_is_in_the_table_above() -> None:
             path.lstrip("/")
             .replace("{feature}", "chat")
             .replace("{incident_id}", "1")
-            .replace("{silence_id}", "1"),
+            .replace("{silence_id}", "1")
+            .replace("{override_id}", "1"),
         )
         for _, router in api._routers
         for path, view in router.path_operations.items()
