@@ -17,7 +17,7 @@ from budgets.models import Team
 from .channel_settings import save_channel
 from .channels import KINDS
 from .fields import Fields
-from .maintenance import save_window, window_document
+from .maintenance import comes_again, save_window, trouble_with, window_document
 from .models import Channel, EscalationPolicy, MaintenanceWindow, Schedule, Silence
 from .policies import policy_document, save_policy
 from .schedules import save_schedule, schedule_document
@@ -85,7 +85,7 @@ class _Plain:
 
 
 class DeclaredSchedules(_Plain):
-    """Who is on call when. Overrides are made on the page and stay as they are."""
+    """Who is on call when. Overrides are made on the page or by the API, and stay as they are."""
 
     name = "Schedule"
 
@@ -120,21 +120,23 @@ class DeclaredPolicies(_Plain):
 
 
 class DeclaredWindows(_Plain):
-    """What holds notifications back again and again."""
+    """What holds notifications back again and again. One that comes no more is not exported, since it could not be made
+    anew; a document that leaves it as it is changes nothing."""
 
     name = "MaintenanceWindow"
 
     def names(self, team: Team) -> list[str]:
-        found = MaintenanceWindow.objects.filter(team=team).order_by("name")
-        return list(found.values_list("name", flat=True))
+        now = timezone.now()
+        windows = MaintenanceWindow.objects.filter(team=team).order_by("name")
+        return [one.name for one in windows if trouble_with(one) or comes_again(one, now)]
 
     def spec_of(self, team: Team, name: str) -> dict[str, Any] | None:
         window = MaintenanceWindow.objects.filter(team=team, name=name).first()
         return None if window is None else window_document(window)
 
     def save(self, *, team: Team, name: str, spec: Any, actor: str, now: datetime) -> str:
-        save_window(team=team, name=name, document=spec, actor=actor, now=now)
-        return ""
+        saved = save_window(team=team, name=name, document=spec, actor=actor, now=now)
+        return "" if comes_again(saved.window, now) else "It is over."
 
 
 class DeclaredSilences(_Plain):

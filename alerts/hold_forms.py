@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from django import forms
 
+from alerts import matchers
 from alerts.inputs import clock_input, day_input, moment_input, number_input, text_input
 from alerts.maintenance import window_document
 from alerts.matcher_forms import MatchersForm, NamedForm
@@ -108,4 +109,11 @@ class WindowForm(NamedForm):
     @staticmethod
     def initial_of(window: MaintenanceWindow) -> dict[str, Any]:
         document = window_document(window)
-        return {**document, "starts_on": window.starts_on, "is_enabled": document["enabled"]}
+        found = window.matchers
+        return {
+            **document,
+            "starts_on": window.starts_on,
+            "is_enabled": document["enabled"],
+            # What cannot be read can be written anew.
+            "matchers": [] if matchers.problems(found, may_be_empty=True) else found,
+        }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from django.db import transaction
 
@@ -14,12 +16,15 @@ from budgets import audit
 from budgets.errors import Refusal
 from budgets.models import Team
 
+from . import matchers
 from .fields import Fields, name_of, refusal
 from .held import look_again
 from .matchers import described
 from .models import MaintenanceWindow
 from .recurrences import InvalidRecurrence, Recurrence, days_of, read_recurrence
-from .wall_clocks import clock, instant_of, local_day
+from .wall_clocks import clock, instant_of, is_zone, local_day
+
+log = logging.getLogger(__name__)
 
 # How far ahead the next occurrences are looked for; a leap day comes back after eight years at most.
 FORESIGHT: Final = timedelta(days=9 * 366)
@@ -38,6 +43,7 @@ FIELDS: Final = (
     "enabled",
 )
 READ_ONLY_FIELDS: Final = ("name", "next_occurrences")
+_TIMES: Final = ("time_zone", "starts_on", "starts_at", "duration_minutes", "recurrence")
 _DAY: Final = timedelta(days=1)
 
 
@@ -71,15 +77,42 @@ def occurrences(window: MaintenanceWindow, *, start: datetime, end: datetime) ->
             yield Occurrence(starts_at, starts_at + duration)
 
 
+def trouble_with(window: MaintenanceWindow) -> str:
+    """Why a window cannot be read, in a sentence; "" where it can.
+
+    None is saved like that, but an older release, another list of time zones or a hand may have written it. It counts as
+    closed: what is told too often is better than what is never told.
+    """
+    if not is_zone(window.time_zone):
+        return f"{window.time_zone!r} is no time zone that is known here."
+    try:
+        recurrence_of(window)
+    except InvalidRecurrence as error:
+        return str(error)
+    return " ".join(matchers.problems(window.matchers, may_be_empty=True))
+
+
 def open_at(window: MaintenanceWindow, at: datetime) -> Occurrence | None:
-    """The occurrence within which the instant lies; of several the one that ends last."""
+    """The occurrence within which the instant lies; of several the one that ends last. None of what cannot be read."""
+    if trouble := trouble_with(window):
+        log.error("Maintenance window %s (%s) counts as closed: %s", window.pk, window.name, trouble)
+        return None
     found = occurrences(window, start=at, end=at + timedelta(microseconds=1))
     return max(found, key=lambda one: one.ends_at, default=None)
 
 
 def next_occurrences(window: MaintenanceWindow, *, now: datetime, count: int = 3) -> list[Occurrence]:
-    """The one that is open now, if any, and the next ones: so many, or fewer where no more come."""
+    """The one that is open now, if any, and the next ones: so many, or fewer where no more come or it cannot be read."""
+    if trouble_with(window):
+        return []
     return list(islice(occurrences(window, start=now, end=now + FORESIGHT), count))
+
+
+def comes_again(window: MaintenanceWindow, now: datetime) -> bool:
+    """Whether it is open now or will ever be, however far ahead it begins."""
+    begins = instant_of(window.starts_on, window.starts_at, window.time_zone)
+    start = max(now, begins)
+    return next(occurrences(window, start=start, end=start + FORESIGHT), None) is not None
 
 
 def read_window(document: Any) -> MaintenanceWindow:
@@ -102,13 +135,34 @@ def read_window(document: Any) -> MaintenanceWindow:
     )
     if not fields.wrong:
         try:
-            begins = instant_of(window.starts_on, window.starts_at, window.time_zone)
-            if next(occurrences(window, start=begins, end=begins + FORESIGHT), None) is None:
+            if not comes_again(window, instant_of(window.starts_on, window.starts_at, window.time_zone)):
                 fields.add("recurrence", "By this rule it never comes.")
         except InvalidRecurrence as error:
             fields.add("recurrence", str(error))
     fields.refuse()
     return window
+
+
+def require_to_come(read: MaintenanceWindow, existing: MaintenanceWindow | None, *, now: datetime) -> None:
+    """Refuses a window that is over: it would hold back nothing, and whoever saves it means another day.
+
+    One that was saved in time and has passed since may stay as it is, and its reason may change. Raises Refusal.
+    """
+    if comes_again(read, now):
+        return
+    if existing is not None and all(getattr(existing, one) == getattr(read, one) for one in _TIMES):
+        return
+    if read.recurrence:
+        raise refusal(
+            "invalid_maintenance_window", {"recurrence": ["It is over: by this rule it comes no more."]}
+        )
+    ends_at = instant_of(read.starts_on, read.starts_at, read.time_zone) + timedelta(
+        minutes=read.duration_minutes
+    )
+    ended = f"{ends_at.astimezone(ZoneInfo(read.time_zone)):%Y-%m-%d %H:%M} in {read.time_zone}"
+    raise refusal(
+        "invalid_maintenance_window", {"starts_on": [f"It is over: it would have ended at {ended}."]}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +176,8 @@ def save_window(
 ) -> SavedWindow:
     """Makes the team's window of this name what the document says; `read_window` tells what it holds.
 
-    `is_new` says that there must be none of this name (True) or one (False). What windows hold back is looked at again at
-    once. Raises Refusal, and then nothing was saved.
+    `is_new` says that there must be none of this name (True) or one (False). What is over already is refused, as
+    `require_to_come` says. What windows hold back is looked at again at once. Raises Refusal, and then nothing was saved.
     """
     read = read_window(document)
     wrong: dict[str, list[str]] = {}
@@ -147,6 +201,7 @@ def save_window(
             )
         if existing is None and MaintenanceWindow.objects.filter(team=team).count() >= MAX_WINDOWS:
             raise refusal("invalid_maintenance_window", {"name": [f"A team has at most {MAX_WINDOWS}."]})
+        require_to_come(read, existing, now=now)
         before = audited(existing) if existing else None
         window, is_created = MaintenanceWindow.objects.update_or_create(
             team=team,

@@ -102,9 +102,12 @@ def _problems_of(matcher: Any, where: str) -> list[str]:
 
 
 def described(matchers: Sequence[Mapping[str, Any]]) -> str:
-    """The conditions for people and logs, e.g. `feature = support-chat, severity != page`.
+    """The conditions for people and logs, e.g. `feature = support-chat, severity != page`. What a hand wrote and nobody can
+    read is shown as it stands.
 
     >>> described([{"name": "component", "operator": "=", "value": ""}])
     'component = ""'
     """
+    if problems(matchers, may_be_empty=True):
+        return f"{matchers!r:.200}"
     return ", ".join(" ".join((one["name"], one["operator"], one["value"] or '""')) for one in matchers)

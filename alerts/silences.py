@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,8 +18,10 @@ from budgets.models import Team
 from . import maintenance
 from .fields import Fields, refusal
 from .held import look_again
-from .matchers import described, fits
+from .matchers import described, fits, problems
 from .models import Incident, MaintenanceWindow, Silence
+
+log = logging.getLogger(__name__)
 
 # As FollowUp.held_by keeps it.
 MAX_TEXT_CHARACTERS: Final = 300
@@ -60,7 +63,12 @@ def holds(incidents: Collection[Incident], *, now: datetime) -> dict[int, Hold]:
     Reads the incidents' features and components, and makes two queries however many incidents there are.
     """
     teams = {incident.feature.team_id for incident in incidents}
-    silences = list(Silence.objects.in_force(now).filter(team__in=teams))
+    silences = []
+    for silence in Silence.objects.in_force(now).filter(team__in=teams):
+        if trouble := trouble_with(silence):
+            log.error("Silence %s holds nothing back: %s", silence.pk, trouble)
+        else:
+            silences.append(silence)
     windows = MaintenanceWindow.objects.filter(team__in=teams, is_enabled=True)
     open_windows = [
         (window, one) for window in windows if (one := maintenance.open_at(window, now)) is not None
@@ -81,6 +89,12 @@ def holds(incidents: Collection[Incident], *, now: datetime) -> dict[int, Hold]:
         if candidates:
             found[incident.pk] = max(candidates, key=lambda one: one.until)
     return found
+
+
+def trouble_with(silence: Silence) -> str:
+    """Why a silence's matchers cannot be read, in a sentence; "" where they can. It then holds nothing back, as a
+    maintenance window of which that is so."""
+    return " ".join(problems(silence.matchers, may_be_empty=True))
 
 
 def _of_silence(silence: Silence) -> str:

@@ -13,6 +13,7 @@ from alerts import maintenance
 from alerts.maintenance import Occurrence
 from alerts.matchers import described
 from alerts.models import MaintenanceWindow, Silence
+from alerts.silences import trouble_with
 from budgets.models import Team
 
 PAGE_SIZE: Final = 25
@@ -23,8 +24,16 @@ PAGE_SIZE: Final = 25
 @dataclass(frozen=True)
 class SilenceLine:
     silence: Silence
-    about: str
     state: str
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot be read, and so holds nothing back."""
+        return trouble_with(self.silence)
+
+    @property
+    def about(self) -> str:
+        return "" if self.trouble else described(self.silence.matchers)
 
 
 @dataclass(frozen=True)
@@ -42,13 +51,9 @@ def silence_list(team: Team, *, page: str | None, now: datetime) -> SilenceList:
     over = Silence.objects.filter(team=team).exclude(pk__in=[one.pk for one in not_over])
     shown = Paginator(over.order_by("-ends_at", "-pk"), PAGE_SIZE).get_page(page)
     return SilenceList(
-        current=[
-            SilenceLine(one, described(one.matchers), "firing") for one in not_over if one.starts_at <= now
-        ],
-        coming=[
-            SilenceLine(one, described(one.matchers), "pending") for one in not_over if one.starts_at > now
-        ],
-        past=[SilenceLine(one, described(one.matchers), "resolved") for one in shown],
+        current=[SilenceLine(one, "firing") for one in not_over if one.starts_at <= now],
+        coming=[SilenceLine(one, "pending") for one in not_over if one.starts_at > now],
+        past=[SilenceLine(one, "resolved") for one in shown],
         page=shown,
     )
 
@@ -71,6 +76,8 @@ class WindowLine:
     window: MaintenanceWindow
     about: str
     next: list[LocalOccurrence]
+    trouble: str
+    """Why it cannot be read, and so counts as closed."""
 
 
 def window_lines(team: Team, now: datetime) -> list[WindowLine]:
@@ -78,10 +85,12 @@ def window_lines(team: Team, now: datetime) -> list[WindowLine]:
     return [
         WindowLine(
             window=one,
-            about=described(one.matchers) or "every incident",
+            about="" if trouble else described(one.matchers) or "every incident",
             next=next_of(one, now),
+            trouble=trouble,
         )
         for one in MaintenanceWindow.objects.filter(team=team).order_by("name")
+        for trouble in [maintenance.trouble_with(one)]
     ]
 
 

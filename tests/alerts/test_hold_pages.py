@@ -19,7 +19,7 @@ from alerts.policies import save_policy
 from alerts.schedules import on_call, save_schedule
 from alerts.silences import create_silence
 from budgets.models import Membership, Team
-from tests.alerts.test_holds import make_incident
+from tests.alerts.test_holds import make_incident, make_silence, make_window
 from tests.budgets.test_pages import signed_in, text_of
 from tests.factories import make_channel, make_feature, make_team
 from tests.people import make_person
@@ -197,6 +197,37 @@ def test_a_window_that_cannot_be_saved_says_so_at_the_field(team: Team, editor: 
     response = editor.post(f"{BASE}maintenance/new/", {**WINDOW, "recurrence": "FREQ=HOURLY"})
     assert response.status_code == 400
     assert 'id="id_recurrence_error">FREQ must be one of' in response.content.decode()
+
+
+def test_a_window_that_cannot_be_read_says_so_and_can_be_written_anew(
+    team: Team, editor: Client, viewer: Client
+) -> None:
+    window = make_window(team, recurrence="FREQ=HOURLY", matchers="all")
+    said = read(viewer, "maintenance/")
+    assert "Cannot be read" in said
+    assert "It counts as closed and holds nothing back: FREQ must be one of" in said
+    address = f"{BASE}maintenance/{window.pk}/"
+    assert 'value="FREQ=HOURLY"' in editor.get(address).content.decode()
+    assert editor.post(address, WINDOW).status_code == 302
+    assert "Cannot be read" not in read(viewer, "maintenance/")
+
+
+def test_a_silence_that_cannot_be_read_says_so(team: Team, viewer: Client) -> None:
+    now = timezone.now()
+    make_silence(team, matchers={}, starts_at=now, ends_at=now + timedelta(hours=1))
+    assert "It cannot be read and holds nothing back: Expected a list" in read(viewer, "silences/")
+
+
+def test_a_window_that_would_be_over_already_is_neither_previewed_nor_made(
+    team: Team, editor: Client
+) -> None:
+    past = {**WINDOW, "starts_on": "2026-11-20", "recurrence": ""}
+    for pressed in ({"preview": "yes"}, {}):
+        response = editor.post(f"{BASE}maintenance/new/", {**past, **pressed})
+        assert response.status_code == 400
+        said = text_of(response.content.decode())
+        assert "It is over: it would have ended at 2026-11-20 04:00 in Europe/Berlin." in said
+    assert not MaintenanceWindow.objects.exists()
 
 
 # -- Schedules --------------------------------------------------------------------------------------

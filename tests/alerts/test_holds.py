@@ -139,6 +139,34 @@ def test_a_window_that_is_switched_off_or_fits_something_else_holds_nothing(
     assert not holds([incident], now=NOW)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"recurrence": "FREQ=HOURLY"}, "FREQ must be one of"),
+        ({"time_zone": "Mars/Olympus"}, "'Mars/Olympus' is no time zone"),
+        ({"matchers": [{"name": "feature"}]}, '[0] is not {"name"'),
+    ],
+)
+def test_a_window_that_cannot_be_read_is_closed_and_the_others_hold_all_the_same(
+    team: Team, incident: Incident, caplog: pytest.LogCaptureFixture, change: dict[str, Any], said: str
+) -> None:
+    make_window(team, name="Broken", **change)
+    assert not holds([incident], now=NOW)
+    (record,) = caplog.records
+    assert (record.levelname, "(Broken) counts as closed" in record.getMessage()) == ("ERROR", True)
+    assert said in record.getMessage()
+    make_window(team)
+    assert holds([incident], now=NOW)[incident.pk].text == "maintenance window “Nightly rebuild”"
+
+
+def test_a_silence_that_cannot_be_read_holds_nothing_back(
+    team: Team, incident: Incident, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_silence(team, matchers=["feature = support-chat"])
+    assert not holds([incident], now=NOW)
+    assert "holds nothing back: [0] is not" in caplog.text
+
+
 def test_a_hold_is_never_longer_than_a_message_keeps(team: Team, incident: Incident) -> None:
     make_silence(team, reason="A long story. " * 400)
     text = holds([incident], now=NOW)[incident.pk].text

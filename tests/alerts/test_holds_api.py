@@ -18,7 +18,7 @@ from alerts.schedules import on_call, save_schedule
 from alerts.silences import create_silence, end_silence
 from budgets.errors import Refusal
 from budgets.models import AuditEntry, Membership, Team
-from tests.alerts.test_holds import make_incident
+from tests.alerts.test_holds import make_incident, make_window
 from tests.api import Api, error_code
 from tests.factories import NOW, make_channel, make_feature, make_key, make_team
 from tests.people import make_person
@@ -265,6 +265,48 @@ def test_a_window_that_cannot_be_saved_says_why(
     refusal = refused(save_window, team=team, name="Sunday", document={**WINDOW, **change})
     assert said in " ".join(refusal.fields[field])
     assert not MaintenanceWindow.objects.exists()
+
+
+PAST = {**WINDOW, "starts_on": "2026-11-20", "recurrence": ""}
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "said"),
+    [
+        ({}, "starts_on", "It is over: it would have ended at 2026-11-20 04:00 in Europe/Berlin."),
+        ({"recurrence": "FREQ=DAILY;COUNT=2"}, "recurrence", "by this rule it comes no more"),
+    ],
+)
+def test_a_window_that_is_over_already_is_refused(
+    api: Api, team: Team, change: dict[str, Any], field: str, said: str
+) -> None:
+    answer = api.put("maintenance-windows/Once", {**PAST, **change})
+    assert (answer.status_code, error_code(answer)) == (400, "invalid_maintenance_window")
+    assert said in " ".join(answer.json()["error"]["fields"][field])
+    assert not MaintenanceWindow.objects.exists()
+
+
+def test_a_window_that_is_open_now_is_not_over(team: Team) -> None:
+    # NOW is 21:00 in Berlin, four hours before the next day.
+    tonight = {**PAST, "starts_on": "2026-11-21", "starts_at": "20:30", "duration_minutes": 31}
+    assert save_window(team=team, name="Once", document=tonight, actor="a test", now=NOW).is_created
+    refused(save_window, team=team, name="Twice", document={**tonight, "duration_minutes": 30})
+
+
+def test_a_window_that_has_passed_stays_as_it_is_but_moves_to_no_other_past(team: Team) -> None:
+    save_window(team=team, name="Once", document=PAST, actor="a test", now=NOW - timedelta(days=3))
+    again = save_window(team=team, name="Once", document=PAST, actor="a test", now=NOW)
+    assert not again.is_created
+    save_window(team=team, name="Once", document={**PAST, "reason": "It went well"}, actor="a test", now=NOW)
+    refusal = refused(save_window, team=team, name="Once", document={**PAST, "starts_on": "2026-11-19"})
+    assert "starts_on" in refusal.fields
+    assert MaintenanceWindow.objects.get().reason == "It went well"
+
+
+def test_a_window_that_cannot_be_read_is_answered_without_occurrences(api: Api, team: Team) -> None:
+    make_window(team, recurrence="FREQ=HOURLY")
+    (found,) = api.get("maintenance-windows").json()["items"]
+    assert (found["recurrence"], found["next_occurrences"]) == ("FREQ=HOURLY", [])
 
 
 def test_a_window_that_changes_has_what_it_held_back_looked_at(team: Team) -> None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from alerts.channel_settings import save_channel
 from alerts.channels import KINDS as CHANNEL_KINDS
-from alerts.models import Channel, Silence
+from alerts.models import Channel, MaintenanceWindow, Silence
 from budgets.features import declare_feature
 from budgets.models import AuditEntry, Component, Feature, LatencyBudget, Team
 from tests.factories import SECRET, feature_document, make_feature, make_team
@@ -573,6 +573,21 @@ def test_a_silence_that_is_over_changes_nothing_and_is_not_exported(file: Path, 
         assert run("export") == "# Nothing is declared.\n"
         Silence.objects.all().delete()
         assert "spec.ends_at: ends_at must be after the start (now)" in refused(file, SILENCE)
+
+
+def test_a_window_that_has_passed_changes_nothing_is_not_exported_and_not_made(
+    file: Path, assistants: Team
+) -> None:
+    once = WINDOW.replace("  recurrence: FREQ=WEEKLY;BYDAY=SU\n", "")
+    apply(file, once)
+    with time_machine.travel("2026-11-22T03:00:00Z", tick=False):
+        said = apply(file, once)
+        assert "It is over." in said
+        assert said.endswith("0 of 1 documents changed.\n")
+        assert run("export") == "# Nothing is declared.\n"
+        MaintenanceWindow.objects.all().delete()
+        said = refused(file, once)
+    assert "spec.starts_on: It is over: it would have ended at 2026-11-22 04:00 in Europe/Berlin." in said
 
 
 def test_a_mistake_in_a_policy_is_refused_where_it_stands(file: Path, assistants: Team) -> None:
