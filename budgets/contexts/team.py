@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
@@ -11,19 +11,32 @@ from django.urls import reverse
 from budgets.models import Membership, Team, User
 from budgets.roles import role_in
 
-# Name of the URL → what the tab says. A page of a team's has one of these names.
-TABS = {
-    "team-members": "Members",
-    "team-keys": "Keys",
-    "team-batches": "Batches",
-    "team-rejected": "Rejected",
-    "team-channels": "Channels",
-    "team-policies": "Escalation",
-    "team-schedules": "On call",
-    "team-silences": "Silences",
-    "team-maintenance": "Maintenance",
-    "team-audit": "Audit log",
+# Group → name of the URL → what the tab says. A page of a team's has one of these names.
+GROUPS: Final = {
+    "People": {"team-members": "Members", "team-audit": "Audit log"},
+    "Data": {"team-keys": "Keys", "team-batches": "Batches", "team-rejected": "Rejected"},
+    "Alerting": {
+        "team-channels": "Channels",
+        "team-policies": "Escalation",
+        "team-schedules": "On call",
+        "team-silences": "Silences",
+        "team-maintenance": "Maintenance",
+    },
 }
+TABS: Final = {name: text for tabs in GROUPS.values() for name, text in tabs.items()}
+
+
+@dataclass(frozen=True)
+class Tab:
+    text: str
+    url: str
+    is_current: bool
+
+
+@dataclass(frozen=True)
+class TabGroup:
+    name: str
+    tabs: list[Tab]
 
 
 @dataclass(frozen=True)
@@ -32,8 +45,13 @@ class TeamFrame:
 
     team: Team
     role: Membership.Role
-    tabs: list[tuple[str, str, bool]]
-    """Text, address, and whether it is this page."""
+    groups: list[TabGroup]
+    """Every page of the team's, in groups that are too many for one row of a phone."""
+
+    @property
+    def current(self) -> tuple[str, str]:
+        """The group and the tab of this page."""
+        return next((group.name, tab.text) for group in self.groups for tab in group.tabs if tab.is_current)
 
     @property
     def is_editor(self) -> bool:
@@ -49,8 +67,11 @@ def team_frame(user: User, slug: str, tab: str) -> TeamFrame:
     team = get_object_or_404(Team.objects.visible_to(user), slug=slug)
     role = role_in(user, team)
     assert role is not None, "who sees a team has a role in it"
-    tabs = [(text, reverse(name, args=[slug]), name == tab) for name, text in TABS.items()]
-    return TeamFrame(team, role, tabs)
+    groups = [
+        TabGroup(group, [Tab(text, reverse(name, args=[slug]), name == tab) for name, text in names.items()])
+        for group, names in GROUPS.items()
+    ]
+    return TeamFrame(team, role, groups)
 
 
 def team_context(frame: TeamFrame, tab: str, **context: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.core import mail
 from django.utils import timezone
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 from pytest_django import Settings
 
 from budgets import invitations
@@ -119,6 +119,68 @@ def test_a_team_is_made_and_a_role_changed_by_the_keyboard(visit: Visit, team: T
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.locator(".message")).to_contain_text("bob@example.com is editor now.")
+
+
+def test_on_a_phone_the_pages_of_a_team_are_a_menu_that_the_keyboard_opens_without_any_script(
+    visit: Visit, team: Team, browser: Browser
+) -> None:
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, java_script_enabled=False)
+    page = phone.new_page()
+    page.goto(f"{visit.base}/teams/assistants/silences/")
+    page.get_by_label("E-mail address").fill(EMAIL)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Log in").click()
+
+    navigation = page.get_by_role("navigation", name="Team")
+    expect(navigation).to_have_count(1)
+    summary = navigation.locator("summary")
+    expect(summary).to_have_text("Alerting: Silences")
+    box = navigation.bounding_box()
+    assert box is not None
+    assert box["height"] < 60, "one row, whatever there is to choose"
+    expect(navigation.get_by_role("link")).to_have_count(0)
+    summary.focus()
+    page.keyboard.press("Enter")
+    expect(navigation.get_by_role("link")).to_have_count(10)
+    expect(navigation.get_by_role("link", name="Silences")).to_have_attribute("aria-current", "page")
+    for _ in range(6):
+        page.keyboard.press("Tab")
+    expect(navigation.get_by_role("link", name="Channels")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(summary).to_have_text("Alerting: Channels")
+    phone.close()
+
+
+@pytest.mark.parametrize("width", [1280, 1024])
+def test_on_a_desk_the_pages_of_a_team_are_one_row(visit: Visit, team: Team, width: int) -> None:
+    page = visit.page
+    page.set_viewport_size({"width": width, "height": 900})
+    visit.go("/teams/assistants/schedules/")
+    visit.log_in(EMAIL, PASSWORD)
+    navigation = page.get_by_role("navigation", name="Team")
+    expect(navigation.get_by_role("link")).to_have_count(10)
+    expect(navigation.locator("[aria-current]")).to_have_text("On call")
+    tops = {round(link.bounding_box()["y"]) for link in navigation.get_by_role("link").all()}  # type: ignore[index]
+    assert len(tops) == 1
+
+
+def test_an_open_menu_of_a_teams_pages_is_closed_by_escape_and_axe_finds_nothing_in_it(
+    visit: Visit, team: Team
+) -> None:
+    page = visit.page
+    page.set_viewport_size({"width": 390, "height": 844})
+    visit.go("/teams/assistants/keys/")
+    visit.log_in(EMAIL, PASSWORD)
+    summary = page.locator("#team-menu summary")
+    summary.click()
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert Axe().run(page).response["violations"] == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator("#team-menu a").first.focus()
+    page.keyboard.press("Escape")
+    expect(page.locator("#team-menu")).not_to_have_attribute("open", "")
+    expect(summary).to_be_focused()
 
 
 def test_axe_finds_nothing_nothing_scrolls_sideways_and_every_target_can_be_hit(
