@@ -34,6 +34,7 @@ class LatencyDashboardConfig(AppConfig):
     def ready(self) -> None:
         register(check_retention)
         register(check_outbound_networks)
+        register(check_apprise_schemes)
         register(check_throttling)
         register(check_public_url)
         register(check_secrets)
@@ -68,6 +69,26 @@ def check_outbound_networks(**kwargs: Any) -> list[CheckMessage]:
                 f"OUTBOUND_ALLOWED_CIDRS cannot be read: {error}",
                 hint="Networks such as 10.1.0.0/16, separated by commas.",
                 id="latency_dashboard.E002",
+            )
+        ]
+    return []
+
+
+def check_apprise_schemes(**kwargs: Any) -> list[CheckMessage]:
+    """A name that is none would allow nothing, and whoever wrote it would learn that from a form at night."""
+    if not settings.APPRISE_SCHEMES:
+        return []
+    # This module is loaded before there are models, which channels know.
+    from alerts.channels.apprise import FIXED_HOSTS
+
+    unknown = [name for name in settings.APPRISE_SCHEMES if name not in FIXED_HOSTS]
+    if unknown:
+        return [
+            Error(
+                f"APPRISE_SCHEMES names {', '.join(map(repr, unknown))}, which no channel can have.",
+                hint=f"Some of {', '.join(sorted(FIXED_HOSTS))}, in lower case and separated by commas; "
+                "unset it to allow all.",
+                id="latency_dashboard.E010",
             )
         ]
     return []

@@ -36,6 +36,8 @@ MISTAKES: list[tuple[str, dict[str, Any]]] = [
     ("E001", {"RAW_RETENTION_DAYS": 20, "MINUTE_RETENTION_DAYS": 14}),
     ("E001", {"RAW_RETENTION_DAYS": 0}),
     ("E002", {"OUTBOUND_ALLOWED_CIDRS": ["10.1.0.0/99"]}),
+    ("E010", {"APPRISE_SCHEMES": ["pover", "jsons"]}),
+    ("E010", {"APPRISE_SCHEMES": ["Pover"]}),
     ("E003", {"TRUSTED_PROXIES": -1}),
     ("E003", {"AXES_FAILURE_LIMIT": 0}),
     ("E003", {"AXES_COOLOFF_TIME": timedelta(0)}),
