@@ -238,7 +238,7 @@ ALERT_KEEP_FIRING_SECONDS = env.int("ALERT_KEEP_FIRING_SECONDS", default=300)
 # Networks that webhooks may reach although they are private, e.g. 10.1.0.0/16.
 OUTBOUND_ALLOWED_CIDRS = env.list("OUTBOUND_ALLOWED_CIDRS", default=[])
 # Schemes of Apprise URLs that a channel may have, e.g. pover,gchat; all whose host is fixed, unless it is set.
-APPRISE_SCHEMES = env.list("APPRISE_SCHEMES", subcast=str.strip, default=None)
+APPRISE_SCHEMES = env.list("APPRISE_SCHEMES", default=None)
 
 # -- Celery -------------------------------------------------------------------------------------
 CELERY_TASK_IGNORE_RESULT = True
