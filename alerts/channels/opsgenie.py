@@ -58,7 +58,7 @@ def post_of(config: Mapping[str, Any], message: Message, now: datetime) -> Post:
     }.get(message.happening)
     if action is None:
         return Post(base, _alert(message, content), headers)
-    said = cut("\n".join([content.lead, *content.sentences]), 25_000)
+    said = _told(content, 25_000)
     return Post(
         f"{base}/{message.key}/{action}?identifierType=alias", {"source": SOURCE, "note": said}, headers
     )
@@ -66,7 +66,6 @@ def post_of(config: Mapping[str, Any], message: Message, now: datetime) -> Post:
 
 def _alert(message: Message, content: Letter) -> dict[str, Any]:
     incident = message.incident
-    links = [f"{text}: {address}" for text, address in content.links]
     details = {
         "feature": incident["feature"],
         "environment": incident["environment"],
@@ -80,15 +79,24 @@ def _alert(message: Message, content: Letter) -> dict[str, Any]:
         "message": cut(content.subject, 130),
         "alias": message.key,
         # Opsgenie shows HTML of descriptions.
-        "description": cut("\n".join([content.lead, *content.sentences, *links]), 15_000)
-        .replace("<", "‹")
-        .replace(">", "›"),
-        "details": {name: cut(str(value), 1000) for name, value in details.items() if value is not None},
+        "description": _told(content, 15_000).replace("<", "‹").replace(">", "›"),
+        # 8000 characters in all. An address that is cut leads nowhere.
+        "details": {
+            name: cut(str(value), 2000 if name.endswith("url") else 500)
+            for name, value in details.items()
+            if value is not None
+        },
         "entity": cut(incident["feature"], 512),
         "source": SOURCE,
         "tags": ["latency-dashboard", str(incident["severity"])],
         "priority": "P1" if incident["severity"] == "page" else "P3",
     }
+
+
+def _told(content: Letter, most: int) -> str:
+    """At most so many characters; what is said gives way to the links."""
+    links = "".join(f"\n{text}: {address}" for text, address in content.links)
+    return cut("\n".join([content.lead, *content.sentences]), most - len(links)) + links
 
 
 def verdict(answer: Answer) -> Verdict | None:
