@@ -237,8 +237,13 @@ HOUR_RETENTION_DAYS = env.int("HOUR_RETENTION_DAYS", default=400)
 ALERT_KEEP_FIRING_SECONDS = env.int("ALERT_KEEP_FIRING_SECONDS", default=300)
 # Networks that webhooks may reach although they are private, e.g. 10.1.0.0/16.
 OUTBOUND_ALLOWED_CIDRS = env.list("OUTBOUND_ALLOWED_CIDRS", default=[])
-# Schemes of Apprise URLs that a channel may have, e.g. pover,gchat; all whose host is fixed, unless it is set.
-APPRISE_SCHEMES = env.list("APPRISE_SCHEMES", default=None)
+# Schemes of Apprise URLs that a channel may have, e.g. pover,gchat; all whose host is fixed, unless it is set. Set and
+# empty it allows none: env.list would take that for unset.
+APPRISE_SCHEMES = (
+    [name.strip() for name in env.str("APPRISE_SCHEMES").split(",") if name.strip()]
+    if "APPRISE_SCHEMES" in env
+    else None
+)
 
 # -- Celery -------------------------------------------------------------------------------------
 CELERY_TASK_IGNORE_RESULT = True

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
+import os
 import re
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from urllib.parse import parse_qs
@@ -176,3 +179,27 @@ def test_the_documentation_lists_every_scheme() -> None:
     text = (PROJECT / "docs/how-to/tell-people-and-programs.md").read_text()
     of_apprise = text.partition("## Apprise")[2].partition("`APPRISE_SCHEMES`")[0]
     assert set(re.findall(r"`([a-z0-9]+)`", of_apprise)) - {"url"} == FIXED_HOSTS.keys()
+
+
+@pytest.mark.parametrize(
+    ("environment", "allowed"),
+    [
+        ({}, None),
+        ({"APPRISE_SCHEMES": ""}, []),
+        ({"APPRISE_SCHEMES": "pover, gchat"}, ["pover", "gchat"]),
+    ],
+)
+def test_unset_allows_every_scheme_and_empty_none(
+    environment: dict[str, str], allowed: list[str] | None
+) -> None:
+    code = "from latency_dashboard import settings; print(repr(settings.APPRISE_SCHEMES))"
+    inherited = {name: value for name, value in os.environ.items() if name != "APPRISE_SCHEMES"}
+    said = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        env=inherited | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert said.stdout.strip() == repr(allowed)
