@@ -142,6 +142,15 @@ def test_an_invalid_query_is_400_and_names_the_field(
     assert field in response.json()["error"]["fields"]
 
 
+def test_a_query_parameter_that_nobody_knows_is_ignored_by_every_list_alike(api: Api) -> None:
+    make_feature(team=api.team)
+    lists = [path for method, path, _ in ENDPOINTS if method == "GET" and "/" not in path]
+    for path in lists:
+        assert api.get(path, sate="active").json() == api.get(path).json(), path
+    assert len(lists) == 7
+    assert error_code(api.get("incidents", state="active")) == "invalid_state"
+
+
 def test_a_body_over_the_limit_is_413_at_every_endpoint(api: Api) -> None:
     large = feature_document(description="x" * 1024 * 1024)
     response = api.put("features/chat", large)
