@@ -195,6 +195,11 @@ def _locked(channel_id: int) -> Channel:
     return channel
 
 
+def record_made(*, channel: Channel, actor: str, now: datetime) -> None:
+    """Writes down a channel that nobody saved, in the transaction that made it."""
+    _record(channel, "channel.saved", actor, None, now)
+
+
 def _record(channel: Channel, action: str, actor: str, before: dict[str, Any] | None, now: datetime) -> None:
     audit.record(
         team=channel.team,

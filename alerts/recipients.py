@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 
 from budgets.models import User
 
+from .channel_settings import record_made
 from .escalation import Policy, Target
 from .fields import MAX_NAME_CHARACTERS
 from .matchers import fits
@@ -27,6 +28,8 @@ HOLDS_ALERTS = FOR_PROGRAMS | {Channel.Kind.PAGERDUTY, Channel.Kind.OPSGENIE}
 SWITCHED_OFF: Final = "switched off"
 PAGES_ONLY: Final = "takes only pages"
 """Why a channel of the team is left out where all is as somebody set it up."""
+# Who the audit log says did what nobody did.
+ITSELF: Final = "Latency Dashboard"
 
 
 @dataclass(slots=True)
@@ -153,7 +156,7 @@ def of_step(incident: Incident, policy: Policy, step: int, *, now: datetime) -> 
             if person is None:
                 found.leave_out(target.name, f"{place}: not in the team any more")
                 continue
-        own = personal_channels(incident, person)
+        own = personal_channels(incident, person, now=now)
         if not own:
             found.leave_out(person.email, f"{why}: every channel of theirs is switched off")
         for channel in own:
@@ -166,9 +169,9 @@ def _by_id(incident: Incident, targets: Iterable[Target]) -> dict[int, Channel]:
     return Channel.objects.kept().filter(team_id=incident.feature.team_id).in_bulk(ids)
 
 
-def personal_channels(incident: Incident, person: User) -> Collection[Channel]:
+def personal_channels(incident: Incident, person: User, *, now: datetime) -> Collection[Channel]:
     """The enabled channels of a person in the incident's team. Who has none is mailed: the channel for it is made
-    here, so that everything that goes out goes through a channel whose log can be read."""
+    here, so that everything that goes out goes through a channel whose log can be read. The audit log says so."""
     team_id = incident.feature.team_id
     own = Channel.objects.kept().filter(team_id=team_id, owner=person)
     enabled = list(own.filter(is_enabled=True).order_by("id"))
@@ -183,10 +186,12 @@ def personal_channels(incident: Incident, person: User) -> Collection[Channel]:
             name=one,
             kind=Channel.Kind.EMAIL,
             config={"to": [person.email]},
+            created_at=now,
         )
         try:
             with transaction.atomic():
                 made.save(force_insert=True)
+                record_made(channel=made, actor=ITSELF, now=now)
         except IntegrityError:
             mine = own.filter(name=one)
             if mine.exists():

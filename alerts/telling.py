@@ -215,7 +215,7 @@ def _follow(
         else:
             recipients.add(channel, "")
     if event == Event.REMINDER:
-        recipients = _holder(incident) or recipients
+        recipients = _holder(incident, now) or recipients
     if event in (Event.ACKNOWLEDGED, Event.RESOLVED):
         _let_go(follow_up)
         follow_up.next_step_at = None
@@ -227,14 +227,14 @@ def _follow(
     return _send(incident, follow_up, event, recipients, now, note)
 
 
-def _holder(incident: Incident) -> Recipients:
+def _holder(incident: Incident, now: datetime) -> Recipients:
     """Whoever acknowledged it, where that is a person of the team."""
     found = Recipients()
     people = User.objects.filter(
         email=incident.acknowledged_by, is_active=True, memberships__team_id=incident.feature.team_id
     )
     for person in people:
-        for channel in personal_channels(incident, person):
+        for channel in personal_channels(incident, person, now=now):
             found.add(channel, "acknowledged it")
     return found
 

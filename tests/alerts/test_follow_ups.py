@@ -25,7 +25,7 @@ from alerts.models import (
 )
 from alerts.notifications import claim_due
 from alerts.silences import end_silence
-from budgets.models import Feature, Membership, Team, User
+from budgets.models import AuditEntry, Feature, Membership, Team, User
 from budgets.teams import remove_member
 from tests.alerts.scenes import MINUTE, told
 from tests.concurrency import held
@@ -552,6 +552,20 @@ def test_names_of_any_length_that_may_be_saved_reach_whom_they_name(team: Team, 
     (message,) = incident.notifications.all()
     assert message.channel.owner == person
     assert message.because.startswith("step 1 of ppp")
+
+
+def test_a_channel_that_is_made_for_somebody_without_one_is_in_the_audit_log_once(
+    team: Team, feature: Feature, kim: User
+) -> None:
+    make_policy(team, [("person", KIM)])
+    begin(feature)
+    made = Channel.objects.get(owner=kim)
+    entry = AuditEntry.objects.get(team=team, action="channel.saved")
+    assert (entry.actor, entry.subject, entry.at) == ("Latency Dashboard", made.name, NOW)
+    assert entry.before is None
+    assert (entry.after["kind"], entry.after["owner"]) == ("email", KIM)
+    begin(make_feature(team=team))
+    assert AuditEntry.objects.filter(action="channel.saved").count() == 1
 
 
 def test_somebody_is_mailed_though_another_channel_has_the_name(
