@@ -26,6 +26,10 @@ LONGEST: Final = timedelta(hours=6)
 BASELINE: Final = timedelta(hours=6)
 """In an outage there are no requests within the latency budget: those of so long before are what was usual."""
 
+OUTWEIGHS: Final = 1.5
+"""Another component is called the cause only where it weighs so many times as much as the one that people were told:
+two that are about as slow change places with every minute."""
+
 By = Literal["requests", "allocations"]
 Why = Literal["", "few_traces", "unmeasured", "many_incidents"]
 
@@ -147,6 +151,44 @@ def _components(milestone: str, statuses: Mapping[str, FeatureStatus]) -> dict[s
             if component.component not in found or component.allocated_ms is not None:
                 found[component.component] = component
     return found
+
+
+# -- against what was known before -------------------------------------------------------------------
+
+
+def is_by_requests(attribution: Mapping[str, Any] | None) -> bool:
+    """Whether an attribution, as JSON keeps it, is by the requests themselves."""
+    return attribution is not None and attribution["by"] == "requests"
+
+
+def is_other_cause(
+    cause: Mapping[str, Any] | None, attribution: Mapping[str, Any] | None, *, known: Mapping[str, Any] | None
+) -> bool:
+    """Whether `cause`, found with `attribution`, is to be told those who were told of `known`.
+
+    >>> components = [{"component": "tools", "excess_ms": 300.0}, {"component": "model", "excess_ms": 250.0}]
+    >>> attribution = {"by": "requests", "components": components}
+    >>> is_other_cause({"component": "tools"}, attribution, known={"component": "model"})
+    False
+    >>> is_other_cause({"component": "tools"}, attribution, known={"component": "retrieval"})
+    True
+    """
+    if cause is None or attribution is None:
+        return False
+    if known is None:
+        return True
+    if cause["component"] == known["component"]:
+        return False
+    weights = {one["component"]: _weight(one, attribution["by"]) for one in attribution["components"]}
+    return weights[cause["component"]] > OUTWEIGHS * max(0.0, weights.get(known["component"], 0.0))
+
+
+def _weight(contribution: Mapping[str, Any], by: str) -> float:
+    """In ms: how much longer it took than usual, or than its allocation."""
+    if by == "requests":
+        return contribution["excess_ms"] or 0.0
+    observed_ms, allocated_ms = contribution["observed_ms"], contribution["allocated_ms"]
+    return 0.0 if observed_ms is None or allocated_ms is None else observed_ms - allocated_ms
 
 
 # -- by requests ------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -43,18 +45,29 @@ class Change:
         }
 
 
-def changes(*, feature: Feature, environment: str, milestone: str | None, at: datetime) -> list[Change]:
-    """What changed in the two hours up to `at`, newest first.
+class RecentChanges:
+    """What changed of some features in the two hours up to `at`: read once, however many incidents begin then.
 
     Releases and components whose first measurement that is kept ended then, in minutes; and the versions that took
-    effect of the milestone's latency budget and of those before it, which are part of it; without a milestone, of all.
-    What a feature began with is no change.
+    effect of their latency budgets. What a feature began with is no change.
     """
-    found = [
-        *_first_seen(feature, environment, at),
-        *_versions(feature, milestone, at),
-    ]
-    return sorted(found, key=lambda change: (change.at, change.text), reverse=True)
+
+    def __init__(self, features: Collection[Feature], *, environment: str, at: datetime) -> None:
+        ids = [feature.pk for feature in features]
+        self._first_seen = _first_seen(ids, environment, at)
+        self._versions = _versions(ids, at)
+
+    def of(self, feature: Feature, milestone: str | None) -> list[Change]:
+        """The feature's, newest first. Of versions those of the milestone and of those before it, whose latency
+        budgets are part of its own; without a milestone, of all."""
+        milestones = (
+            Milestone.values[: Milestone.values.index(milestone) + 1] if milestone else Milestone.values
+        )
+        found = [
+            *self._first_seen.get(feature.pk, ()),
+            *(change for one, change in self._versions.get(feature.pk, ()) if one in milestones),
+        ]
+        return sorted(found, key=lambda change: (change.at, change.text), reverse=True)
 
 
 # -- what was measured for the first time -----------------------------------------------------------
@@ -71,8 +84,14 @@ class _Seen:
     was_before: bool
 
 
-def _first_seen(feature: Feature, environment: str, at: datetime) -> list[Change]:
-    series = _series(feature, environment, at)
+def _first_seen(feature_ids: Collection[int], environment: str, at: datetime) -> dict[int, list[Change]]:
+    by_feature: dict[int, list[_Seen]] = defaultdict(list)
+    for feature_id, seen in _series(feature_ids, environment, at):
+        by_feature[feature_id].append(seen)
+    return {feature_id: _news(series) for feature_id, series in by_feature.items()}
+
+
+def _news(series: Collection[_Seen]) -> list[Change]:
     known = {one.target for one in series if one.was_before}
     if not known:
         return []
@@ -109,15 +128,15 @@ def _release(name: str, seen: list[_Seen]) -> Change:
     )
 
 
-def _series(feature: Feature, environment: str, at: datetime) -> list[_Seen]:
+def _series(feature_ids: Collection[int], environment: str, at: datetime) -> Iterator[tuple[int, _Seen]]:
     since = at - LOOKED_BACK
     rows = list(
-        Series.objects.filter(feature=feature, environment=environment).values_list(
-            "pk", "milestone", "component__name", "release", "last_seen_on"
+        Series.objects.filter(feature__in=feature_ids, environment=environment).values_list(
+            "feature_id", "pk", "milestone", "component__name", "release", "last_seen_on"
         )
     )
     # Only what was received since can have been measured since; the others are older than that.
-    recent = [pk for pk, *_, last_seen_on in rows if last_seen_on >= since.astimezone(UTC).date()]
+    recent = [pk for _, pk, *_, last_seen_on in rows if last_seen_on >= since.astimezone(UTC).date()]
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -132,39 +151,46 @@ def _series(feature: Feature, environment: str, at: datetime) -> list[_Seen]:
             {"ids": recent, "since": since, "at": at},
         )
         found = {pk: (first_at, was_before) for pk, first_at, was_before in cursor.fetchall()}
-    return [
-        _Seen(
-            target=milestone or f"component:{component}",
-            component=component,
-            release=release,
-            first_at=found[pk][0] if pk in found else None,
-            # Not measured in the two hours: if it was measured at all, then before.
-            was_before=found[pk][1] or found[pk][0] is None if pk in found else True,
+    for feature_id, pk, milestone, component, release, _ in rows:
+        # Not measured in the two hours: if it was measured at all, then before.
+        first_at, was_before = found.get(pk, (None, True))
+        yield (
+            feature_id,
+            _Seen(
+                target=milestone or f"component:{component}",
+                component=component,
+                release=release,
+                first_at=first_at,
+                was_before=was_before or first_at is None,
+            ),
         )
-        for pk, milestone, component, release, _ in rows
-    ]
 
 
 # -- versions of latency budgets --------------------------------------------------------------------
 
 
-def _versions(feature: Feature, milestone: str | None, at: datetime) -> list[Change]:
-    milestones = Milestone.values[: Milestone.values.index(milestone) + 1] if milestone else Milestone.values
+def _versions(feature_ids: Collection[int], at: datetime) -> dict[int, list[tuple[str, Change]]]:
+    """Feature's id → the milestone of each version with the change that it made."""
     versions = LatencyBudget.objects.filter(
         Q(version__gt=1),
-        feature=feature,
-        milestone__in=milestones,
+        feature__in=feature_ids,
         effective_from__gt=at - LOOKED_BACK,
         effective_from__lte=at,
     )
-    found = []
+    together: dict[datetime, list[LatencyBudget]] = defaultdict(list)
     for version in versions:
-        key = (feature.pk, version.milestone)
-        before = budgets_in_force([feature.pk], version.effective_from - _INSTANT).get(key)
-        after = budgets_in_force([feature.pk], version.effective_from).get(key)
-        name = Milestone(version.milestone).label
-        text = f"{name}: {'; '.join(_differences(before, after))}"
-        found.append(Change("latency_budget", version.effective_from, text, f"version {version.version}"))
+        together[version.effective_from].append(version)
+    found: dict[int, list[tuple[str, Change]]] = defaultdict(list)
+    for effective_from, several in together.items():
+        ids = {version.feature_id for version in several}
+        before = budgets_in_force(ids, effective_from - _INSTANT)
+        after = budgets_in_force(ids, effective_from)
+        for version in several:
+            key = (version.feature_id, version.milestone)
+            name = Milestone(version.milestone).label
+            text = f"{name}: {'; '.join(_differences(before.get(key), after.get(key)))}"
+            change = Change("latency_budget", effective_from, text, f"version {version.version}")
+            found[version.feature_id].append((version.milestone, change))
     return found
 
 

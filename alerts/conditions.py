@@ -10,17 +10,19 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import cast
 
 from budgets import burn_rates
 from budgets.limits import BudgetInForce, budgets_in_force
 from budgets.models import Component, Feature, Milestone
 from budgets.tiles import Counts
-from budgets.windows import window_counts
+from budgets.windows import MILESTONE_WINDOWS, window_counts
 
 from . import incidents
+from .collecting import collected_later
 from .models import AlertRule, Incident, RuleState, Severity
 from .observations import Observations
-from .rules import Decision, Previous, Reason, Status, decide
+from .rules import NOTHING, BurnRateRule, Decision, Previous, Reason, Status, WindowCounts, decide
 from .sights import SLOW_KINDS, Scene, Sight, Withdrawn, about, sights_of
 
 # The default rules watch it; other environments opt in by rules of their own.
@@ -29,6 +31,11 @@ DEFAULT_ENVIRONMENT = "production"
 _OF_WHATEVER_IS_MEASURED = frozenset(
     {AlertRule.Kind.TIMEOUTS, AlertRule.Kind.NO_DATA, AlertRule.Kind.UNALLOCATED_COMPONENT}
 )
+
+
+# The windows of days are most of what there is to read, and a tier over one holds only where its short window burns.
+_FAR_WINDOWS = ("1d", "3d")
+_NEAR_WINDOWS = tuple(name for name in MILESTONE_WINDOWS if name not in _FAR_WINDOWS)
 
 
 @dataclass(slots=True)
@@ -166,6 +173,8 @@ class Watch:
         return Milestone.values[Milestone.values.index(own) :]
 
 
+# Half of the time of a look at a thousand features would go into looking for garbage among what it has just made.
+@collected_later()
 def look(feature_ids: Collection[int] | None, now: datetime, *, with_slow: bool = True) -> list[Watch]:
     """Every condition of these features, decided; the number of statements does not grow with their number.
 
@@ -193,7 +202,10 @@ def look(feature_ids: Collection[int] | None, now: datetime, *, with_slow: bool 
     declared = _declared_components(rules)
     for environment in sorted({rule.environment for rule in rules}):
         counts = window_counts(
-            active_ids if feature_ids is not None else None, environment=environment, now=now
+            active_ids if feature_ids is not None else None,
+            environment=environment,
+            now=now,
+            windows=_NEAR_WINDOWS,
         )
         targets = _targets(counts, rules)
         watched = [
@@ -214,6 +226,10 @@ def look(feature_ids: Collection[int] | None, now: datetime, *, with_slow: bool 
             for rule in rules
             if rule.environment == environment
         ]
+        if far := {one.rule.feature_id for one in watched if one.looks_far(counts)}:
+            further = window_counts(far, environment=environment, now=now, windows=_FAR_WINDOWS)
+            for target, by_window in further.items():
+                counts[target] |= by_window
         asked = [
             (one.rule.feature_id, sight)
             for one in watched
@@ -303,6 +319,23 @@ class _Watched:
     states: Mapping[str, RuleState]
     is_carried: bool
 
+    def looks_far(self, counts: Mapping[tuple[int, str], Mapping[str, Counts]]) -> bool:
+        """Whether a tier over days is active, or burns over its short window."""
+        return any(
+            isinstance(judge := sight.judge, BurnRateRule)
+            and judge.tier.long in _FAR_WINDOWS
+            and (
+                _is_active(self.states.get(key))
+                or judge.may_hold(
+                    cast(
+                        "WindowCounts",
+                        counts.get((self.rule.feature_id, sight.target), {}).get(judge.tier.short, NOTHING),
+                    )
+                )
+            )
+            for key, sight in self.sights.items()
+        )
+
     def conditions(
         self,
         counts: Mapping[tuple[int, str], Mapping[str, Counts]],
@@ -328,6 +361,10 @@ class _Watched:
             if key not in self.sights
         ]
         return found
+
+
+def _is_active(before: RuleState | None) -> bool:
+    return before is not None and before.status != RuleState.Status.INACTIVE
 
 
 def _carried(before: RuleState) -> Decision | None:

@@ -13,6 +13,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from budgets.models import Feature, Sweep
 
 from . import locks
+from .causes_due import CausesDue
 from .conditions import Watch, look, remember
 from .settlement import Settled, settle
 
@@ -80,11 +81,12 @@ def evaluate(*, feature_ids: Collection[int] | None, now: datetime, with_slow: b
         logger.exception("what goes on is not known; every feature is taken")
         found = Feature.objects.all() if feature_ids is None else Feature.objects.filter(pk__in=feature_ids)
         busy = set(found.values_list("pk", flat=True))
+    causes_due = CausesDue(feature_ids, now=now)
     states_written, moved = 0, Settled()
     failed: list[int] = []
-    for feature_ids, written, settled in _moves(sorted(busy), now, with_slow):
+    for moved_ids, written, settled in _moves(sorted(busy), causes_due, now, with_slow):
         if settled is None:
-            failed += feature_ids
+            failed += moved_ids
             continue
         states_written += written
         moved.opened += settled.opened
@@ -102,13 +104,13 @@ def evaluate(*, feature_ids: Collection[int] | None, now: datetime, with_slow: b
 
 
 def _moves(
-    busy: Sequence[int], now: datetime, with_slow: bool
+    busy: Sequence[int], causes_due: CausesDue, now: datetime, with_slow: bool
 ) -> Iterator[tuple[Sequence[int], int, Settled | None]]:
     """The features that were moved together, the states written, and what became of their incidents; None for one
     that could not be decided."""
     for chunk in _batched(busy, FEATURES_PER_TRANSACTION):
         try:
-            yield chunk, *_move(chunk, now, with_slow)
+            yield chunk, *_move(chunk, causes_due, now, with_slow)
             continue
         except SoftTimeLimitExceeded:
             raise
@@ -117,7 +119,7 @@ def _moves(
                 logger.exception("features %s to %s are evaluated one by one", chunk[0], chunk[-1])
         for feature_id in chunk:
             try:
-                yield [feature_id], *_move([feature_id], now, with_slow)
+                yield [feature_id], *_move([feature_id], causes_due, now, with_slow)
             except _OF_NO_FEATURE:
                 raise
             except Exception:
@@ -125,11 +127,13 @@ def _moves(
                 yield [feature_id], 0, None
 
 
-def _move(feature_ids: Sequence[int], now: datetime, with_slow: bool) -> tuple[int, Settled]:
+def _move(
+    feature_ids: Sequence[int], causes_due: CausesDue, now: datetime, with_slow: bool
+) -> tuple[int, Settled]:
     with transaction.atomic():
         locks.lock_features(feature_ids)
         watches = look(feature_ids, now, with_slow=with_slow)
-        return remember(watches), settle(watches, now=now)
+        return remember(watches), settle(watches, causes_due=causes_due, now=now)
 
 
 def _batched(values: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -5,7 +5,7 @@ One function a kind of rule makes the figures of its decision; the rest is the s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -13,10 +13,9 @@ from typing import Any, Final, Protocol
 from budgets.status import ComponentStatus, FeatureStatus
 
 from . import clauses, incidents
-from .causes import Attribution, causes
-from .changes import changes
+from .causes import Attribution, causes, is_by_requests
 from .conditions import Condition, Watch
-from .models import AlertRule
+from .models import AlertRule, Incident
 from .rules import OVERRUN_WINDOW
 from .summaries import (
     cause_of,
@@ -41,34 +40,37 @@ class Statuses(Protocol):
 
     def of(self, watch: Watch, window: str) -> Mapping[str, FeatureStatus]: ...
 
-    def may_read_requests(self) -> bool:
-        """Whether there is time to read requests, as of this question."""
-        ...
-
 
 def finding_of(
-    condition: Condition, watch: Watch, statuses: Statuses, *, since: datetime
+    condition: Condition,
+    watch: Watch,
+    statuses: Statuses,
+    *,
+    since: datetime,
+    changed: Sequence[Mapping[str, Any]],
+    reads_requests: bool,
+    known: Incident | None = None,
 ) -> incidents.Finding:
-    """What the incident says that opens or rises by this condition. `since` is when it opened."""
+    """What the incident says that opens or rises by this condition.
+
+    `since` is when it opened, `changed` what changed before. `known` is the incident where there is one: what it
+    knows from the requests themselves is not given up for less.
+    """
     assert condition.decision is not None
     case = _Case(condition, watch, statuses)
     figures, cause = _DESCRIBED[condition.rule.kind](case)
     said_since = None if condition.rule.kind == Kind.NO_DATA else since
-    changed = [
-        one.document()
-        for one in changes(
-            feature=watch.feature, environment=watch.environment, milestone=condition.milestone, at=since
-        )
-    ]
-    attribution = None
+    attribution: Mapping[str, Any] | None = None
     if condition.milestone is not None and condition.rule.kind != Kind.NO_DATA:
-        attribution = case.attribution(since)
-        cause = attribution.cause if attribution else None
+        found = case.attribution(since, reads_requests=reads_requests)
+        cause, attribution = (found.cause, found.document()) if found else (None, None)
+        if known is not None and is_by_requests(known.attribution) and not is_by_requests(attribution):
+            cause, attribution = known.cause, known.attribution
         summary = milestone_summary(
             feature_name=watch.feature.name,
             milestone=condition.milestone,
             figures=figures,
-            cause=attributed(cause, attribution.document() if attribution else None, changed),
+            cause=attributed(cause, attribution, changed),
             since=said_since,
         )
     else:
@@ -88,7 +90,7 @@ def finding_of(
         # Other rules burn as well, and by no tier.
         burn_rate=condition.decision.burn_rate if condition.rule.kind == Kind.BURN_RATE else None,
         figures=figures.document(),
-        attribution=attribution.document() if attribution else None,
+        attribution=attribution,
         changes=changed,
         decided_by={
             "condition": condition.name,
@@ -124,7 +126,7 @@ class _Case:
         """The milestone over that window; None where it has neither a latency budget nor was measured."""
         return self.statuses.of(self.watch, self.window).get(str(self.condition.milestone))
 
-    def attribution(self, since: datetime) -> Attribution | None:
+    def attribution(self, since: datetime, *, reads_requests: bool) -> Attribution | None:
         """Which component is behind it, among the requests since."""
         return causes(
             feature=self.watch.feature,
@@ -134,7 +136,7 @@ class _Case:
             now=self.condition.now,
             window=self.window,
             statuses=self.statuses.of(self.watch, self.window),
-            reads_requests=self.statuses.may_read_requests(),
+            reads_requests=reads_requests,
         )
 
     def component(self, window: str) -> ComponentStatus | None:

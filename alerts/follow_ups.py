@@ -7,6 +7,7 @@ from datetime import datetime
 from django.db import transaction
 
 from . import incidents, telling
+from .directory import Directory
 from .escalation import Action, next_step
 from .models import FollowUp, Incident, Notification
 
@@ -36,7 +37,7 @@ def follow_up(*, incident_id: int, now: datetime) -> Action:
         if incident is None:
             return Action.NOTHING
         row = telling.follow_up_of(incident)
-        hold = None if incident.state == Incident.State.RESOLVED else telling.hold_on(incident, now)
+        hold = None if incident.state == Incident.State.RESOLVED else Directory(now=now).hold_on(incident)
         plan = next_step(telling.standing_of(incident, row, hold), now)
         match plan.action:
             case Action.RELEASE:

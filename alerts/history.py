@@ -33,8 +33,7 @@ class IncidentFacts:
 
     `figures` are the numbers behind the summary, `attribution` how the components share in it and `changes` what
     changed before; events written before there were any lack them. `opened_at` is the first time, `reopened_at`
-    the last one that it came back.
-    `evidence`, the names of the conditions that hold, has no field: the rules' states tell it.
+    the last one that it came back. `evidence` are the names of the conditions that hold, sorted.
     """
 
     state: str
@@ -56,7 +55,7 @@ class IncidentFacts:
     reopened_at: datetime | None = None
     reopenings: int = 0
     is_flapping: bool = False
-    evidence: frozenset[str] = frozenset()
+    evidence: Sequence[str] = field(default_factory=list)
 
 
 def replay(events: Iterable[Event]) -> IncidentFacts:
@@ -89,12 +88,12 @@ def after(facts: IncidentFacts | None, event: Event) -> IncidentFacts:
             figures=details.get("figures", {}),
             attribution=details.get("attribution"),
             changes=details.get("changes", []),
-            evidence=frozenset(details["evidence"]),
+            evidence=sorted(details["evidence"]),
         )
     match event.kind:
         case "evidence":
             joined, left = event.details.get("joined", ()), event.details.get("left", ())
-            return replace(facts, evidence=(facts.evidence | set(joined)) - set(left))
+            return replace(facts, evidence=sorted({*facts.evidence, *joined} - set(left)))
         case "severity_raised":
             return replace(facts, **_found(event))
         case "cause_changed":
@@ -122,7 +121,7 @@ def after(facts: IncidentFacts | None, event: Event) -> IncidentFacts:
                 resolved_reason="",
                 reopened_at=event.at,
                 reopenings=facts.reopenings + 1,
-                evidence=frozenset(event.details["evidence"]),
+                evidence=sorted(event.details["evidence"]),
             )
         case "flapping":
             return replace(facts, is_flapping=True)
@@ -156,5 +155,5 @@ def _resolved(facts: IncidentFacts, event: Event) -> IncidentFacts:
         resolved_at=event.at,
         resolved_by=event.actor,
         resolved_reason=event.reason,
-        evidence=frozenset(),
+        evidence=[],
     )

@@ -19,6 +19,7 @@ from django.db import IntegrityError, transaction
 from budgets import audit
 from budgets.models import Component, Feature
 
+from .directory import Directory
 from .escalation import FLAPS_AFTER, REOPENS_WITHIN
 from .history import IncidentFacts, after
 from .models import Incident, IncidentEvent, Notification
@@ -32,7 +33,11 @@ RECOVERED = "recovered"
 BY_HAND = "by_hand"
 SILENT_HOLDER = "no_word"
 
-_ROW = tuple(each.name for each in fields(IncidentFacts) if each.name != "evidence")
+_ROW = tuple(each.name for each in fields(IncidentFacts))
+
+
+TargetKey = tuple[int, str, str | None, int | None]
+"""Feature's id, environment, milestone, component's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,11 @@ class Target:
     environment: str
     milestone: str | None = None
     component: Component | None = None
+
+    @property
+    def key(self) -> TargetKey:
+        component_id = self.component.pk if self.component is not None else None
+        return self.feature.pk, self.environment, self.milestone, component_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +95,24 @@ class Finding:
 
 
 def open_incident(
-    *, target: Target, finding: Finding, evidence: Collection[str], now: datetime
+    *,
+    target: Target,
+    finding: Finding,
+    evidence: Collection[str],
+    now: datetime,
+    ended: Mapping[TargetKey, int] | None = None,
+    directory: Directory | None = None,
 ) -> Incident | None:
     """Opens an incident and tells of it; None where the target has one that is not resolved.
 
     Where the last one of the target ended within half an hour, it is that one which opens again. `evidence`
-    names the conditions that hold.
+    names the conditions that hold. Who opens many at once gives what `ended_lately`, and whom to tell.
     """
-    with transaction.atomic():
-        earlier = _ended_lately(target, now)
-        if earlier is not None:
-            return _reopen(earlier, finding, evidence, now)
+    if ended is None:
+        ended = ended_lately([target.feature.pk], now=now)
+    if (earlier := ended.get(target.key)) is not None:
+        with transaction.atomic():
+            return _reopen(Incident.objects.for_step(earlier), finding, evidence, now)
     event = IncidentEvent(
         kind=Kind.OPENED,
         at=now,
@@ -114,7 +131,13 @@ def open_incident(
             incident.save(force_insert=True)
             event.incident = incident
             event.save(force_insert=True)
-            tell(incident=incident, event=Notification.Event.OPENED, now=now)
+            tell(
+                incident=incident,
+                event=Notification.Event.OPENED,
+                now=now,
+                is_new=True,
+                directory=directory,
+            )
     except IntegrityError as error:
         if _is_second(error):
             return None
@@ -122,22 +145,24 @@ def open_incident(
     return incident
 
 
-def _ended_lately(target: Target, now: datetime) -> Incident | None:
-    """The target's last incident where it ended by itself within half an hour.
+def ended_lately(feature_ids: Collection[int], *, now: datetime) -> dict[TargetKey, int]:
+    """Target → the id of its last incident where that ended by itself within half an hour.
 
     Not one that another took over, that a person resolved or whose rule went away: those are over for good.
     """
     found = Incident.objects.filter(
-        feature=target.feature,
-        environment=target.environment,
-        milestone=target.milestone,
-        component=target.component,
+        feature__in=feature_ids,
         state=Incident.State.RESOLVED,
         resolved_reason__in=[RECOVERED, Reason.NO_DATA_TIMEOUT],
         resolved_at__gt=now - REOPENS_WITHIN,
     )
-    latest = found.order_by("-resolved_at").values_list("pk", flat=True).first()
-    return None if latest is None else Incident.objects.for_step(latest)
+    rows = found.order_by("resolved_at").values_list(
+        "feature_id", "environment", "milestone", "component_id", "pk"
+    )
+    return {
+        (feature, environment, milestone, component): pk
+        for feature, environment, milestone, component, pk in rows
+    }
 
 
 def _reopen(
@@ -192,20 +217,20 @@ def change_cause(
     summary: str,
     figures: Mapping[str, Any] | None = None,
     attribution: Mapping[str, Any] | None = None,
-    changes: Sequence[Mapping[str, Any]] | None = None,
+    is_news: bool = True,
     now: datetime,
 ) -> Incident:
-    """Notes another cause than was known before, which the next update tells. What is not given stays."""
+    """Notes another cause than was known before, which the next update tells; without news only how it is known
+    changed, and nobody is told for that. What is not given stays."""
     details: dict[str, Any] = {"cause": cause, "summary": summary}
     if figures is not None:
         details["figures"] = dict(figures)
     if attribution is not None:
         details["attribution"] = dict(attribution)
-    if changes is not None:
-        details["changes"] = [dict(one) for one in changes]
     with transaction.atomic():
         _step(incident, Kind.CAUSE_CHANGED, now, details=details)
-        note_news(incident=incident, now=now)
+        if is_news:
+            note_news(incident=incident, now=now)
     return incident
 
 
@@ -327,7 +352,7 @@ def _step(
 
 
 def facts_of(incident: Incident) -> IncidentFacts:
-    """The facts that the row holds. What holds for the incident's conditions is in the rules' states."""
+    """The facts that the row holds."""
     return IncidentFacts(**{name: getattr(incident, name) for name in _ROW})
 
 

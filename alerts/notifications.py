@@ -67,18 +67,22 @@ def write(
     recipients: Sequence[tuple[Channel, str]],
     now: datetime,
     note: str = "",
+    is_first: bool = False,
 ) -> list[Notification]:
     """Writes what these channels are to be told, each with the reason why it is, in the caller's transaction.
 
     The message says what is known at this moment, however late it is delivered. `note` is what a person wrote
-    beside their step. Who is told, and whether, is decided by alerts.telling; the caller holds the incident's lock.
+    beside their step; `is_first` that nothing was written for the incident before. Who is told, and whether, is
+    decided by alerts.telling; the caller holds the incident's lock.
     """
     if not recipients:
         return []
     document = {**incident_document(incident), "summary": announcement(incident, event)}
     told = story(incident, event, note=note, now=now).document()
-    same = Notification.objects.filter(incident=incident, event=event, severity=incident.severity)
-    last = dict(same.order_by().values_list("channel_id").annotate(Max("occurrence")))
+    last: dict[int, int] = {}
+    if not is_first:
+        same = Notification.objects.filter(incident=incident, event=event, severity=incident.severity)
+        last = dict(same.order_by().values_list("channel_id").annotate(Max("occurrence")))
     written = Notification.objects.bulk_create(
         Notification(
             incident=incident,

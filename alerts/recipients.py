@@ -12,12 +12,12 @@ from django.db import IntegrityError, transaction
 from budgets.models import User
 
 from .channel_settings import record_made
-from .escalation import Policy, Target
+from .directory import Directory
+from .escalation import Policy
 from .fields import MAX_NAME_CHARACTERS
 from .matchers import fits
-from .models import Channel, EscalationPolicy, Incident, Schedule, Severity
+from .models import Channel, Incident, Schedule, Severity
 from .rotas import REASONS
-from .schedules import on_call
 from .silences import facts_of
 
 # What programs are not told: they know openings and ends, and would take a repetition for another opening.
@@ -50,10 +50,12 @@ class Recipients:
         return bool(self.told)
 
 
-def whole_team(incident: Incident) -> Recipients:
+def whole_team(incident: Incident, directory: Directory) -> Recipients:
     """Every channel of the team that takes the incident's severity; nobody's own."""
     found = Recipients()
-    for channel in Channel.objects.kept().filter(team_id=incident.feature.team_id, owner=None).order_by("id"):
+    for channel in directory.channels(incident.feature.team_id).values():
+        if channel.owner_id is not None:
+            continue
         takes_it = incident.severity == Severity.PAGE or channel.min_severity == Severity.TICKET
         if not channel.is_enabled:
             found.leave_out(channel.name, SWITCHED_OFF)
@@ -65,15 +67,14 @@ def whole_team(incident: Incident) -> Recipients:
     return found
 
 
-def freeze(incident: Incident) -> dict[str, Any] | None:
+def freeze(incident: Incident, directory: Directory) -> dict[str, Any] | None:
     """The first policy of the team that fits the incident, as the incident keeps it; None where none does.
 
     Names become ids, so that renaming somebody changes nothing for an incident that is under way.
     """
     facts = facts_of(incident)
     team_id = incident.feature.team_id
-    policies = EscalationPolicy.objects.filter(team_id=team_id, is_enabled=True).order_by("position", "name")
-    policy = next((one for one in policies if fits(one.matchers, facts)), None)
+    policy = next((one for one in directory.policies(team_id) if fits(one.matchers, facts)), None)
     if policy is None:
         return None
     named = [target for step in policy.steps for target in step["notify"]]
@@ -115,13 +116,12 @@ def _ids(team_id: int, targets: Iterable[dict[str, Any]]) -> dict[tuple[str, str
     return found
 
 
-def of_step(incident: Incident, policy: Policy, step: int, *, now: datetime) -> Recipients:
-    """Whom a step of the incident's policy reaches at `now`."""
+def of_step(incident: Incident, policy: Policy, step: int, directory: Directory) -> Recipients:
+    """Whom a step of the incident's policy reaches now."""
     found = Recipients()
     targets = policy.steps[step].notify
-    channels = _by_id(incident, targets)
-    in_use = set(Channel.objects.in_use().filter(pk__in=channels).values_list("pk", flat=True))
-    shifts = on_call([one.id for one in targets if one.kind == "schedule"], at=now)
+    channels = directory.channels(incident.feature.team_id)
+    shifts = directory.shifts([one.id for one in targets if one.kind == "schedule"])
     people = {
         user.pk: user
         for user in User.objects.filter(
@@ -138,7 +138,7 @@ def of_step(incident: Incident, policy: Policy, step: int, *, now: datetime) -> 
                 found.leave_out(target.name, f"{place}: the channel was deleted")
             elif not channel.is_enabled:
                 found.leave_out(channel.name, f"{place}: switched off")
-            elif channel.pk not in in_use:
+            elif not directory.is_in_use(channel):
                 found.leave_out(channel.name, f"{place}: its owner is not in the team any more")
             else:
                 found.add(channel, place)
@@ -156,17 +156,12 @@ def of_step(incident: Incident, policy: Policy, step: int, *, now: datetime) -> 
             if person is None:
                 found.leave_out(target.name, f"{place}: not in the team any more")
                 continue
-        own = personal_channels(incident, person, now=now)
+        own = personal_channels(incident, person, now=directory.now)
         if not own:
             found.leave_out(person.email, f"{why}: every channel of theirs is switched off")
         for channel in own:
             found.add(channel, why)
     return found
-
-
-def _by_id(incident: Incident, targets: Iterable[Target]) -> dict[int, Channel]:
-    ids = [one.id for one in targets if one.kind == "channel"]
-    return Channel.objects.kept().filter(team_id=incident.feature.team_id).in_bulk(ids)
 
 
 def personal_channels(incident: Incident, person: User, *, now: datetime) -> Collection[Channel]:

@@ -262,6 +262,11 @@ class BurnRateRule(Rule):
         is_stale_possible = BURN_RATE_WINDOWS[self.tier.short] > BURN_RATE_WINDOWS[FRESH_WINDOW]
         return (self.tier.long, self.tier.short, *((FRESH_WINDOW,) if is_stale_possible else ()))
 
+    def may_hold(self, short: WindowCounts) -> bool:
+        """Whether its condition can hold at all, by what its short window counts."""
+        rate = burn_rate(short.bad, short.judged, self.objective)
+        return rate is not None and rate > self.tier.factor
+
     def judge(self, observation: Observation, previous: Previous, now: datetime) -> Finding:
         tier = self.tier
         long, short = observation.windows[tier.long], observation.windows[tier.short]

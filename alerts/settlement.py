@@ -6,14 +6,19 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
+from typing import Any
 
 from budgets.models import Component, Milestone
 from budgets.status import FeatureStatus, get_overview
 
 from . import incidents
+from .causes import is_by_requests, is_other_cause
+from .causes_due import CausesDue
+from .changes import RecentChanges
 from .conditions import Condition, Watch
+from .directory import Directory
 from .findings import finding_of
-from .history import replay
 from .models import AlertRule, Incident, Severity
 from .rules import OUTAGE, Reason
 from .sights import Withdrawn
@@ -33,34 +38,54 @@ class Settled:
     resolved: list[int] = field(default_factory=list)
 
 
-def settle(watches: Collection[Watch], *, now: datetime) -> Settled:
+def settle(watches: Collection[Watch], *, causes_due: CausesDue, now: datetime) -> Settled:
     """Opens, raises, feeds, merges and resolves the incidents of these features."""
     features = {watch.feature.pk for watch in watches}
     unresolved: dict[tuple[int, str], list[Incident]] = defaultdict(list)
-    for incident in (
-        Incident.objects.unresolved().filter(feature__in=features).locked().prefetch_related("events")
-    ):
+    for incident in Incident.objects.unresolved().filter(feature__in=features).locked():
         unresolved[incident.feature_id, incident.environment].append(incident)
     by_hand: dict[tuple[int, str], list[Incident]] = defaultdict(list)
     for incident in Incident.objects.resolved_by_hand_since(now - HELD_FOR).filter(feature__in=features):
         by_hand[incident.feature_id, incident.environment].append(incident)
-    statuses, components = _Statuses(watches, now), _Components(watches)
+    read = _Read(watches, causes_due, now)
     done = Settled()
     for watch in watches:
         key = (watch.feature.pk, watch.environment)
-        _Settlement(watch, unresolved[key], by_hand[key], statuses, components, done, now).settle()
+        _Settlement(watch, unresolved[key], by_hand[key], read, done, now).settle()
     return done
 
 
-# Of so many incidents at once the requests are read; of more, in an outage of everything, it would keep the first
-# message waiting. Those are told their cause a minute later.
-REQUESTS_READ_AT_ONCE = 10
+class _Read:
+    """What settling reads beside the incidents, of all features together and at the first question."""
+
+    def __init__(self, watches: Collection[Watch], causes_due: CausesDue, now: datetime) -> None:
+        self._watches, self._now = watches, now
+        self.statuses, self.components = _Statuses(watches, now), _Components(watches)
+        self.causes_due = causes_due
+        self.directory = Directory(now=now)
+        self._changes: dict[str, RecentChanges] = {}
+
+    def changes(self, watch: Watch, milestone: str | None) -> list[dict[str, Any]]:
+        """What changed before now, of a feature in which something begins."""
+        if watch.environment not in self._changes:
+            features = [one.feature for one in _in_trouble(self._watches, watch.environment)]
+            self._changes[watch.environment] = RecentChanges(
+                features, environment=watch.environment, at=self._now
+            )
+        return [one.document() for one in self._changes[watch.environment].of(watch.feature, milestone)]
+
+    @cached_property
+    def ended(self) -> dict[incidents.TargetKey, int]:
+        """The incidents that come back where their target is in trouble again."""
+        return incidents.ended_lately({watch.feature.pk for watch in self._watches}, now=self._now)
 
 
-# The cause of an open incident is looked for again so often, by each worker: what was looked for and changed nothing
-# leaves no trace in the database.
-SOUGHT_EVERY = timedelta(minutes=1)
-_sought_at: dict[int, datetime] = {}
+def _in_trouble(watches: Iterable[Watch], environment: str) -> list[Watch]:
+    return [
+        one
+        for one in watches
+        if one.environment == environment and any(condition.is_firing for condition in one.conditions)
+    ]
 
 
 class _Statuses:
@@ -68,26 +93,17 @@ class _Statuses:
 
     def __init__(self, watches: Collection[Watch], now: datetime) -> None:
         self._watches, self._now = watches, now
-        self._asked = 0
         self._read: dict[tuple[str, str], dict[int, dict[str, FeatureStatus]]] = {}
 
     def of(self, watch: Watch, window: str) -> dict[str, FeatureStatus]:
         """By the milestone, all of one read."""
         key = (watch.environment, window)
         if key not in self._read:
-            features = [
-                one.feature
-                for one in self._watches
-                if one.environment == watch.environment and any(c.is_firing for c in one.conditions)
-            ]
+            features = [one.feature for one in _in_trouble(self._watches, watch.environment)]
             self._read[key] = get_overview(
                 features, environment=watch.environment, now=self._now, window=window
             )
         return self._read[key][watch.feature.pk]
-
-    def may_read_requests(self) -> bool:
-        self._asked += 1
-        return self._asked <= REQUESTS_READ_AT_ONCE
 
 
 class _Components:
@@ -115,8 +131,7 @@ class _Settlement:
     watch: Watch
     unresolved: list[Incident]
     by_hand: list[Incident]
-    statuses: _Statuses
-    components: _Components
+    read: _Read
     done: Settled
     now: datetime
 
@@ -151,7 +166,7 @@ class _Settlement:
             self._resolve(incident, conditions)
         else:
             if worst is not None and worst.severity == Severity.PAGE and incident.severity != Severity.PAGE:
-                finding = self._finding(worst, since=incident.opened_at)
+                finding = self._finding(worst, incident, reads_requests=self.read.causes_due.take_for_news())
                 incidents.raise_severity(incident=incident, finding=finding, now=self.now)
                 self.done.raised.append(incident.pk)
             self._feed(incident, worst)
@@ -163,18 +178,33 @@ class _Settlement:
                 self.watch.feature,
                 self.watch.environment,
                 milestone=worst.milestone,
-                component=self.components[self.watch.feature.pk, name] if name is not None else None,
+                component=self.read.components[self.watch.feature.pk, name] if name is not None else None,
             ),
-            finding=self._finding(worst, since=self.now),
+            finding=self._finding(
+                worst, reads_requests=worst.milestone is not None and self.read.causes_due.take_for_news()
+            ),
             evidence=self._evidence(worst.milestone, name, worst.severity),
             now=self.now,
+            ended=self.read.ended,
+            directory=self.read.directory,
         )
         if incident is not None:
             self.unresolved.append(incident)
             self.done.opened.append(incident.pk)
 
-    def _finding(self, worst: Condition, *, since: datetime) -> incidents.Finding:
-        return finding_of(worst, self.watch, self.statuses, since=since)
+    def _finding(
+        self, worst: Condition, incident: Incident | None = None, *, reads_requests: bool
+    ) -> incidents.Finding:
+        """What is to be told by this condition; of an incident that there is what it knew before stays known."""
+        return finding_of(
+            worst,
+            self.watch,
+            self.read.statuses,
+            since=incident.opened_at if incident else self.now,
+            changed=incident.changes if incident else self.read.changes(self.watch, worst.milestone),
+            reads_requests=reads_requests,
+            known=incident,
+        )
 
     def _feed(self, incident: Incident, worst: Condition | None) -> None:
         """Notes the conditions that joined the incident or left it.
@@ -182,29 +212,41 @@ class _Settlement:
         A component that joins may be the cause, and an error budget that fell below another threshold is what is
         to be told now.
         """
-        recorded = replay(incident.events.all()).evidence
+        recorded = set(incident.evidence)
         component = incident.component.name if incident.component else None
         current = self._evidence(incident.milestone, component, incident.severity)
         joined, left = current - recorded, recorded - current
         if joined or left:
             incidents.change_evidence(incident=incident, joined=joined, left=left, now=self.now)
+        if worst is None:
+            return
         has_new_component = incident.component is None and any(
             one.name in joined for one in self.watch.conditions if one.component is not None
         )
-        is_news = worst is not None and worst.name in joined and worst.rule.kind == Kind.ERROR_BUDGET
-        if worst is not None and (has_new_component or is_news or _is_cause_due(incident, self.now)):
-            finding = self._finding(worst, since=incident.opened_at)
-            known = incident.cause["component"] if incident.cause else None
-            if is_news or (finding.cause is not None and finding.cause["component"] != known):
-                incidents.change_cause(
-                    incident=incident,
-                    cause=finding.cause,
-                    summary=finding.summary,
-                    figures=finding.figures,
-                    attribution=finding.attribution,
-                    changes=finding.changes,
-                    now=self.now,
-                )
+        is_news = worst.name in joined and worst.rule.kind == Kind.ERROR_BUDGET
+        causes_due = self.read.causes_due
+        is_due = causes_due.take(incident, now=self.now)
+        if is_due or has_new_component or is_news:
+            self._look_for_cause(
+                incident, worst, is_news=is_news, reads_requests=is_due or causes_due.take_for_news()
+            )
+
+    def _look_for_cause(
+        self, incident: Incident, worst: Condition, *, is_news: bool, reads_requests: bool
+    ) -> None:
+        finding = self._finding(worst, incident, reads_requests=reads_requests)
+        is_other = is_other_cause(finding.cause, finding.attribution, known=incident.cause)
+        is_better_known = is_by_requests(finding.attribution) and not is_by_requests(incident.attribution)
+        if is_news or is_other or is_better_known:
+            incidents.change_cause(
+                incident=incident,
+                cause=finding.cause,
+                summary=finding.summary,
+                figures=finding.figures,
+                attribution=finding.attribution,
+                is_news=is_news or is_other,
+                now=self.now,
+            )
 
     def _evidence(self, milestone: str | None, component: str | None, severity: str) -> set[str]:
         """The names of the conditions that hold: the target's, and under a milestone's page those of the
@@ -267,7 +309,7 @@ class _Settlement:
         last and has no condition any more lost its rule.
         """
         reasons = {one.ended_by for one in conditions if one.ended_by}
-        if not reasons and not {one.name for one in conditions} & replay(incident.events.all()).evidence:
+        if not reasons and not {one.name for one in conditions} & set(incident.evidence):
             reasons = {str(Withdrawn.RULE_REMOVED)}
         reason = min(reasons, key=_weight, default=incidents.RECOVERED)
         incidents.resolve_by_rules(incident=incident, reason=reason, now=self.now)
@@ -276,18 +318,6 @@ class _Settlement:
 
 
 _KINDS = list(Kind.values)
-
-
-def _is_cause_due(incident: Incident, now: datetime) -> bool:
-    """Whether the cause of a milestone's incident is to be looked for again. Asking counts as looking."""
-    if incident.milestone is None:
-        return False
-    if now - _sought_at.get(incident.pk, incident.opened_at) < SOUGHT_EVERY:
-        return False
-    for pk in [pk for pk, at in _sought_at.items() if now - at > SOUGHT_EVERY]:
-        del _sought_at[pk]
-    _sought_at[incident.pk] = now
-    return True
 
 
 def _urgency(condition: Condition) -> tuple[bool, int, bool]:

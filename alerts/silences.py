@@ -57,38 +57,44 @@ def facts_of(incident: Incident) -> dict[str, str]:
     }
 
 
-def holds(incidents: Collection[Incident], *, now: datetime) -> dict[int, Hold]:
-    """Incident's id → what holds its messages back now; of several that which ends last. Others are left out.
+class Holds:
+    """What holds messages of these teams back now: two queries, however many incidents are asked about."""
 
-    Reads the incidents' features and components, and makes two queries however many incidents there are.
-    """
-    teams = {incident.feature.team_id for incident in incidents}
-    silences = []
-    for silence in Silence.objects.in_force(now).filter(team__in=teams):
-        if trouble := trouble_with(silence):
-            log.error("Silence %s holds nothing back: %s", silence.pk, trouble)
-        else:
-            silences.append(silence)
-    windows = MaintenanceWindow.objects.filter(team__in=teams, is_enabled=True)
-    open_windows = [
-        (window, one) for window in windows if (one := maintenance.open_at(window, now)) is not None
-    ]
-    found: dict[int, Hold] = {}
-    for incident in incidents:
+    def __init__(self, team_ids: Collection[int], *, now: datetime) -> None:
+        self._silences = []
+        for silence in Silence.objects.in_force(now).filter(team__in=team_ids):
+            if trouble := trouble_with(silence):
+                log.error("Silence %s holds nothing back: %s", silence.pk, trouble)
+            else:
+                self._silences.append(silence)
+        windows = MaintenanceWindow.objects.filter(team__in=team_ids, is_enabled=True)
+        self._windows = [
+            (window, one) for window in windows if (one := maintenance.open_at(window, now)) is not None
+        ]
+
+    def on(self, incident: Incident) -> Hold | None:
+        """Of several that which ends last. Reads the incident's feature and component."""
+        if not self._silences and not self._windows:
+            return None
         facts, team_id = facts_of(incident), incident.feature.team_id
         candidates = [
             Hold(_of_silence(silence), silence.ends_at)
-            for silence in silences
+            for silence in self._silences
             if silence.team_id == team_id and fits(silence.matchers, facts)
         ]
         candidates += [
             Hold(_of_window(window), occurrence.ends_at)
-            for window, occurrence in open_windows
+            for window, occurrence in self._windows
             if window.team_id == team_id and fits(window.matchers, facts)
         ]
-        if candidates:
-            found[incident.pk] = max(candidates, key=lambda one: one.until)
-    return found
+        return max(candidates, key=lambda one: one.until, default=None)
+
+
+def holds(incidents: Collection[Incident], *, now: datetime) -> dict[int, Hold]:
+    """Incident's id → what holds its messages back now. Others are left out."""
+    of_teams = Holds({incident.feature.team_id for incident in incidents}, now=now)
+    found = ((incident.pk, of_teams.on(incident)) for incident in incidents)
+    return {pk: hold for pk, hold in found if hold is not None}
 
 
 def trouble_with(silence: Silence) -> str:

@@ -14,11 +14,12 @@ from django.db.models import Exists, OuterRef, QuerySet
 
 from budgets.models import User
 
+from .directory import Directory
 from .escalation import FLAPPING_EVERY, Policy, Standing, next_step
 from .models import Channel, FollowUp, Incident, IncidentEvent, Notification
 from .notifications import OPENINGS, write
 from .recipients import FOR_PROGRAMS, HOLDS_ALERTS, Recipients, freeze, of_step, personal_channels, whole_team
-from .silences import Hold, holds
+from .silences import Hold
 
 Event = Notification.Event
 
@@ -29,24 +30,34 @@ NOBODY = "the policy reached nobody"
 _OFTEN = frozenset({Event.UPDATED, Event.REPEATED, Event.REMINDER})
 
 
-def tell(*, incident: Incident, event: Event, now: datetime, note: str = "") -> list[Notification]:
+def tell(
+    *,
+    incident: Incident,
+    event: Event,
+    now: datetime,
+    note: str = "",
+    is_new: bool = False,
+    directory: Directory | None = None,
+) -> list[Notification]:
     """Tells of a step that the incident has just taken, in the caller's transaction; the messages that were written.
 
     An opening (also of a ticket that became a page, of an incident that came back, of one that nobody has any
     more) goes to the first step of the escalation policy, or to the whole team where no policy fits; unless a
     silence, a maintenance window or flapping holds it back. What follows goes where an opening went, and an
     end is told to everybody who heard of the beginning, silence or not; where another incident took this one over,
-    to the programs among them alone. The caller holds the incident's lock.
+    to the programs among them alone. The caller holds the incident's lock, and says so of an incident that was made
+    just now. Who tells of many at once gives a directory for all of them.
     """
-    follow_up = follow_up_of(incident)
+    follow_up = FollowUp(incident=incident) if is_new else follow_up_of(incident)
+    directory = directory or Directory(now=now)
     if event in OPENINGS:
         if event == Event.OPENED:
-            follow_up.policy = freeze(incident)
+            follow_up.policy = freeze(incident, directory)
         else:
             follow_up.heard_at = None
         follow_up.step = follow_up.round = 0
         follow_up.news_at = None
-        written = _open(incident, follow_up, event, now, note)
+        written = _open(incident, follow_up, event, now, note, directory)
     elif event == Event.RESOLVED and _may_come_back(incident) and _is_too_soon(incident, follow_up, now):
         _let_go(follow_up)
         follow_up.news_at = now
@@ -54,7 +65,7 @@ def tell(*, incident: Incident, event: Event, now: datetime, note: str = "") -> 
         written = []
     else:
         written = _follow(incident, follow_up, event, now, note)
-    _save(incident, follow_up, now)
+    _save(incident, follow_up, now, directory)
     return written
 
 
@@ -68,21 +79,22 @@ def note_news(*, incident: Incident, now: datetime) -> None:
     follow_up = follow_up_of(incident)
     if follow_up.news_at is None:
         follow_up.news_at = now
-        _save(incident, follow_up, now)
+        _save(incident, follow_up, now, Directory(now=now))
 
 
 def note_word(*, incident: Incident, now: datetime) -> None:
     """Notes that whoever has the incident said something."""
     follow_up = follow_up_of(incident)
     follow_up.heard_at = now
-    _save(incident, follow_up, now)
+    _save(incident, follow_up, now, Directory(now=now))
 
 
 def release(*, incident: Incident, now: datetime) -> list[Notification]:
     """Tells what was held back, now that nothing holds it any more; where something does, notes what."""
     follow_up = follow_up_of(incident)
-    written = _open(incident, follow_up, _opening(incident), now, "")
-    _save(incident, follow_up, now)
+    directory = Directory(now=now)
+    written = _open(incident, follow_up, _opening(incident), now, "", directory)
+    _save(incident, follow_up, now, directory)
     return written
 
 
@@ -90,11 +102,12 @@ def announce(*, incident: Incident, now: datetime) -> list[Notification]:
     """Tells of an opening that could be told to nobody, from the policy's first step, where somebody can be told by
     now: a channel was added or switched on, a shift begins. Leaves no event where that is not so."""
     follow_up = follow_up_of(incident)
+    directory = Directory(now=now)
     written: list[Notification] = []
-    if _reaches_anybody(incident, follow_up, now):
+    if _reaches_anybody(incident, follow_up, directory):
         follow_up.step = follow_up.round = 0
-        written = _open(incident, follow_up, _opening(incident), now, "")
-    _save(incident, follow_up, now)
+        written = _open(incident, follow_up, _opening(incident), now, "", directory)
+    _save(incident, follow_up, now, directory)
     return written
 
 
@@ -102,11 +115,11 @@ def _opening(incident: Incident) -> Event:
     return Event.REOPENED if incident.reopenings else Event.OPENED
 
 
-def _reaches_anybody(incident: Incident, follow_up: FollowUp, now: datetime) -> bool:
+def _reaches_anybody(incident: Incident, follow_up: FollowUp, directory: Directory) -> bool:
     policy = _policy(follow_up)
     steps = range(len(policy.steps)) if policy else ()
-    return bool(whole_team(incident)) or any(
-        of_step(incident, policy, step, now=now) for step in steps if policy
+    return bool(whole_team(incident, directory)) or any(
+        of_step(incident, policy, step, directory) for step in steps if policy
     )
 
 
@@ -114,15 +127,16 @@ def tell_end(*, incident: Incident, now: datetime) -> list[Notification]:
     """Tells of an end that was held back while the incident came and went."""
     follow_up = follow_up_of(incident)
     written = _follow(incident, follow_up, Event.RESOLVED, now, "")
-    _save(incident, follow_up, now)
+    _save(incident, follow_up, now, Directory(now=now))
     return written
 
 
 def escalate(*, incident: Incident, now: datetime) -> list[Notification]:
     """Tells whom the next step of the incident's policy names."""
     follow_up = follow_up_of(incident)
-    written = _take_step(incident, follow_up, Event.OPENED, now, "")
-    _save(incident, follow_up, now)
+    directory = Directory(now=now)
+    written = _take_step(incident, follow_up, Event.OPENED, now, "", directory)
+    _save(incident, follow_up, now, directory)
     return written
 
 
@@ -141,25 +155,25 @@ def standing_of(incident: Incident, follow_up: FollowUp, hold: Hold | None) -> S
     )
 
 
-def hold_on(incident: Incident, now: datetime) -> Hold | None:
-    """The silence or maintenance window that holds back what is to be told of it."""
-    return holds([incident], now=now).get(incident.pk)
-
-
 # Openings
 
 
 def _open(
-    incident: Incident, follow_up: FollowUp, event: Event, now: datetime, note: str
+    incident: Incident,
+    follow_up: FollowUp,
+    event: Event,
+    now: datetime,
+    note: str,
+    directory: Directory,
 ) -> list[Notification]:
-    hold = hold_on(incident, now)
+    hold = directory.hold_on(incident)
     held_by = hold.text if hold else FLAPPING if _is_too_soon(incident, follow_up, now) else ""
     if not held_by:
         _let_go(follow_up)
-        if not _told_before(incident).exists():
+        if not _was_told(incident, follow_up):
             # What came while it was held back is told with the opening itself.
             follow_up.news_at = None
-        return _take_step(incident, follow_up, event, now, note)
+        return _take_step(incident, follow_up, event, now, note, directory)
     if follow_up.held_by != held_by:
         _log(incident, event, now, held_by=held_by, until=hold.until if hold else None)
     follow_up.held_since = follow_up.held_since or now
@@ -168,17 +182,22 @@ def _open(
 
 
 def _take_step(
-    incident: Incident, follow_up: FollowUp, event: Event, now: datetime, note: str
+    incident: Incident,
+    follow_up: FollowUp,
+    event: Event,
+    now: datetime,
+    note: str,
+    directory: Directory,
 ) -> list[Notification]:
     """The step at which the policy stands, or the first after it that reaches anybody."""
     policy = _policy(follow_up)
     follow_up.next_step_at = None
     if policy is None:
-        return _send(incident, follow_up, event, whole_team(incident), now, note)
+        return _send(incident, follow_up, event, whole_team(incident, directory), now, note)
     left_out: list[dict[str, Any]] = []
     while True:
         step, round_ = follow_up.step, follow_up.round
-        recipients = of_step(incident, policy, step, now=now)
+        recipients = of_step(incident, policy, step, directory)
         recipients.left_out[:0] = left_out
         following = policy.after(step, round_)
         if recipients or following is None:
@@ -186,9 +205,9 @@ def _take_step(
         left_out = recipients.left_out
         follow_up.step, follow_up.round = following
     about: dict[str, Any] = {"policy": policy.name, "step": step + 1, "round": round_ + 1}
-    if not recipients and not _told_before(incident).exists():
+    if not recipients and not _was_told(incident, follow_up):
         # Better everybody than nobody.
-        everybody = whole_team(incident)
+        everybody = whole_team(incident, directory)
         recipients.told = {
             pk: (channel, f"{NOBODY}; {because}") for pk, (channel, because) in everybody.told.items()
         }
@@ -239,6 +258,11 @@ def _holder(incident: Incident, now: datetime) -> Recipients:
     return found
 
 
+def _was_told(incident: Incident, follow_up: FollowUp) -> bool:
+    """Whether any channel heard, or is to hear, of the opening."""
+    return not follow_up._state.adding and _told_before(incident).exists()
+
+
 def _told_before(incident: Incident) -> QuerySet[Notification]:
     """The openings, on their way or delivered, whose channel was told of no end since."""
     ends = Notification.objects.filter(
@@ -265,7 +289,12 @@ def _send(
     about: Mapping[str, Any] | None = None,
 ) -> list[Notification]:
     written = write(
-        incident=incident, event=event, recipients=list(recipients.told.values()), now=now, note=note
+        incident=incident,
+        event=event,
+        recipients=list(recipients.told.values()),
+        now=now,
+        note=note,
+        is_first=follow_up._state.adding,
     )
     if written:
         follow_up.told_at = now
@@ -319,9 +348,10 @@ def _policy(follow_up: FollowUp) -> Policy | None:
     return Policy.read(follow_up.policy) if follow_up.policy else None
 
 
-def _save(incident: Incident, follow_up: FollowUp, now: datetime) -> None:
+def _save(incident: Incident, follow_up: FollowUp, now: datetime, directory: Directory) -> None:
     """With the instant at which to look at it again."""
     # A hold is looked for anew when that instant has come: most incidents are held by nothing.
-    hold = hold_on(incident, now) if follow_up.held_since and follow_up.held_by != FLAPPING else None
+    is_held = follow_up.held_since and follow_up.held_by != FLAPPING
+    hold = directory.hold_on(incident) if is_held else None
     follow_up.next_at = next_step(standing_of(incident, follow_up, hold), now).look_at
-    follow_up.save()
+    follow_up.save(force_insert=follow_up._state.adding)

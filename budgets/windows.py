@@ -12,18 +12,23 @@ from .models import Series
 from .tiles import Counts, Range, read_counts
 
 LAST_FULL_MINUTE: Final = "last_full_minute"
+MILESTONE_WINDOWS: Final = (*BURN_RATE_WINDOWS, LAST_FULL_MINUTE)
 # What is asked of components. Their longer windows would be most of the work, and no rule reads them.
 COMPONENT_WINDOWS: Final = ("5m",)
 
 
 def window_counts(
-    feature_ids: Collection[int] | None, *, environment: str = "production", now: datetime
+    feature_ids: Collection[int] | None,
+    *,
+    environment: str = "production",
+    now: datetime,
+    windows: Collection[str] = MILESTONE_WINDOWS,
 ) -> dict[tuple[int, str], dict[str, Counts]]:
     """(feature id, "milestone:first_token" or "component:<name>") -> window -> exact counters.
 
-    A milestone has the windows of burn rates and "last_full_minute", a component COMPONENT_WINDOWS; a window
-    in which nothing was measured is left out, a target that was ever measured is not. None means every
-    feature that is not archived. Two statements for the counters, however many the features.
+    Of `windows` a milestone has all, a component those of COMPONENT_WINDOWS; a window in which nothing was
+    measured is left out, a target that was ever measured is not. None means every feature that is not
+    archived. Two statements for the counters, however many the features.
     """
     series = Series.objects.filter(environment=environment, feature__archived_at=None)
     if feature_ids is not None:
@@ -36,11 +41,17 @@ def window_counts(
             milestones[pk] = (feature_id, f"milestone:{milestone}")
         else:
             components[pk] = (feature_id, f"component:{component}")
-    ranges = {name: Range(*window_bounds(now, length)) for name, length in BURN_RATE_WINDOWS.items()}
-    ranges[LAST_FULL_MINUTE] = Range(*last_full_minute(now))
+    ranges = {
+        name: Range(*window_bounds(now, length))
+        for name, length in BURN_RATE_WINDOWS.items()
+        if name in windows
+    }
+    if LAST_FULL_MINUTE in windows:
+        ranges[LAST_FULL_MINUTE] = Range(*last_full_minute(now))
+    of_components = tuple(name for name in COMPONENT_WINDOWS if name in ranges)
 
     found: dict[tuple[int, str], dict[str, Counts]] = defaultdict(dict)
-    for targets, names in ((milestones, tuple(ranges)), (components, COMPONENT_WINDOWS)):
+    for targets, names in ((milestones, tuple(ranges)), (components, of_components)):
         for target in targets.values():
             found[target]  # present, though it may stay empty
         for name, counts in zip(

@@ -151,6 +151,9 @@ class FollowUp(models.Model):
         max_length=300, blank=True, default="", help_text="The silence or maintenance window"
     )
     heard_at = models.DateTimeField(null=True, help_text="When who acknowledged it last said something")
+    cause_sought_at = models.DateTimeField(
+        null=True, help_text="When its cause was last looked for in the requests; empty: when it opened"
+    )
     next_at = models.DateTimeField(
         null=True, help_text="When it is to be looked at next; empty: when something happens to it"
     )

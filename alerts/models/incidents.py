@@ -60,6 +60,9 @@ class Incident(models.Model):
     changes = models.JSONField(
         default=list, help_text="What changed in the two hours before: [{kind, at, text}], newest first"
     )
+    evidence = models.JSONField(
+        default=list, help_text="The names of the conditions that hold for it, sorted"
+    )
     opened_at = models.DateTimeField()
     reopened_at = models.DateTimeField(null=True, help_text="The last time that it came back")
     reopenings = models.PositiveIntegerField(default=0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from alerts.changes import Change, changes
+from alerts.changes import Change, RecentChanges
 from budgets.models import Feature
 from tests.factories import NOW, make_feature, make_traffic, redeclare
 
@@ -26,7 +28,7 @@ def seen(feature: Feature, at: datetime, release: str, *components: str, milesto
 
 
 def found(feature: Feature, *, milestone: str | None = "first_token", at: datetime = NOW) -> list[Change]:
-    return changes(feature=feature, environment="production", milestone=milestone, at=at)
+    return RecentChanges([feature], environment="production", at=at).of(feature, milestone)
 
 
 def test_a_release_that_was_first_measured_within_two_hours_is_a_change_at_its_first_minute():
@@ -130,3 +132,25 @@ def test_a_later_milestones_version_does_not_touch_an_earlier_one():
     redeclare(feature, latency_budgets=[first, {**complete, "budget_ms": 9000}], now=NOW - HOUR)
     assert found(feature) == []
     assert len(found(feature, milestone="complete")) == len(found(feature, milestone=None)) == 1
+
+
+def test_what_changed_of_many_features_is_read_with_as_many_queries_as_of_one():
+    budget = {"milestone": "first_token", "objective": 0.95, "window_days": 28}
+    features = [make_feature(slug=f"chat-{number}") for number in range(4)]
+    for number, feature in enumerate(features):
+        seen(feature, NOW - 5 * HOUR, "v411", "tools")
+        seen(feature, NOW - 40 * MINUTE, f"v{number}", "tools")
+        redeclare(
+            feature, latency_budgets=[{**budget, "budget_ms": 4000 + 1000 * number}], now=NOW - 30 * MINUTE
+        )
+    asked = []
+    for some in (features[:1], features):
+        with CaptureQueriesContext(connection) as captured:
+            recent = RecentChanges(some, environment="production", at=NOW)
+        asked.append(len(captured))
+    assert asked[0] == asked[1]
+    for number, feature in enumerate(features):
+        by_kind = {change.kind: change for change in recent.of(feature, "first_token")}
+        assert by_kind["release"].name == f"v{number}"
+        told = by_kind["latency_budget"].text.replace("\N{NO-BREAK SPACE}", " ")
+        assert f"latency budget 3 s → {4 + number} s" in told

@@ -6,8 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from alerts import settlement
-from alerts.models import Incident, IncidentEvent, Notification
+from alerts import causes_due, evaluation
+from alerts.causes_due import CausesDue
+from alerts.models import FollowUp, Incident, IncidentEvent, Notification
 from alerts.summaries import story
 from tests.alerts.scenes import incidents_of, look
 from tests.alerts.test_causes import a_minute
@@ -88,17 +89,83 @@ def test_the_cause_of_an_open_incident_is_sought_once_a_minute():
     look(feature, NOW)
     [incident] = incidents_of(feature)
     asked = [
-        settlement._is_cause_due(incident, NOW + second * MINUTE / 60) for second in (1, 59, 60, 61, 119, 120)
+        CausesDue([feature.pk], now=at).take(incident, now=at)
+        for at in (NOW + second * MINUTE / 60 for second in (1, 59, 60, 61, 119, 120))
     ]
     assert asked == [False, False, True, False, False, True]
 
 
-def test_where_everything_begins_at_once_the_first_messages_do_not_wait_for_requests_to_be_read(
+def test_of_many_open_incidents_those_are_looked_into_first_that_were_longest_ago(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(settlement, "REQUESTS_READ_AT_ONCE", 0)
+    monkeypatch.setattr(causes_due, "READ_AT_ONCE", 1)
+    features = [make_feature(slug=f"chat-{number}") for number in range(3)]
+    found = []
+    for number, feature in enumerate(features):
+        a_minute(feature, slow=20, of=60, first=100 * number)
+        look(feature, NOW)
+        found += incidents_of(feature)
+    for turn in range(4):
+        at = NOW + (1 + turn / 10) * MINUTE
+        due = CausesDue(None, now=at)
+        taken = [incident.pk for incident in found if due.take(incident, now=at)]
+        assert taken == [found[turn].pk] if turn < 3 else taken == []
+
+
+def test_where_everything_begins_at_once_requests_are_read_for_some_and_the_others_follow(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(causes_due, "READ_AT_ONCE", 1)
+    monkeypatch.setattr(evaluation, "FEATURES_PER_TRANSACTION", 1)
+    features = [make_feature(slug=f"chat-{number}") for number in range(3)]
+    for number, feature in enumerate(features):
+        make_channel(feature.team)
+        a_minute(feature, slow=20, of=60, by="retrieval", first=100 * number)
+
+    def known_by() -> list[str]:
+        return [incidents_of(feature)[0].attribution["why"] for feature in features]
+
+    evaluation.evaluate(feature_ids=None, now=NOW)
+    assert known_by() == ["", "many_incidents", "many_incidents"]
+    assert incidents_of(features[1])[0].summary.endswith("retrieval: p99 2.70 s of 400 ms allocated.")
+    told = Notification.objects.count()
+    for minute in (1, 2):
+        evaluation.evaluate(feature_ids=None, now=NOW + minute * MINUTE)
+    assert known_by() == ["", "", ""], "one in each evaluation, and first those that nobody looked into"
+    assert "Retrieval +2.50 s" in incidents_of(features[1])[0].summary
+    assert Notification.objects.count() == told
+    assert not FollowUp.objects.exclude(news_at=None).exists(), "it is the same component"
+
+
+def test_what_is_known_from_the_requests_is_not_given_up_where_they_are_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+):
     feature = make_feature()
     a_minute(feature, slow=20, of=60, by="retrieval")
     look(feature, NOW)
+    monkeypatch.setattr(causes_due, "READ_AT_ONCE", 0)
+    a_minute(feature, NOW + MINUTE, slow=100, of=200, by="tools", first=100)
+    look(feature, NOW + MINUTE)
     [incident] = incidents_of(feature)
-    assert incident.summary.endswith("retrieval: p99 2.70 s of 400 ms allocated.")
+    assert incident.attribution is not None
+    assert (incident.attribution["by"], incident.cause["component"]) == ("requests", "retrieval")
+
+
+def test_two_components_that_are_about_as_slow_do_not_take_turns_at_being_the_cause():
+    feature = make_feature()
+    a_minute(feature, slow=20, of=60, by="retrieval")
+    look(feature, NOW)
+    at = NOW
+    for minute, by in enumerate(["tools", "retrieval", "tools", "retrieval", "tools"], start=1):
+        at = NOW + minute * MINUTE
+        a_minute(feature, at, slow=24, of=60, by=by, first=100 * minute)
+        look(feature, at)
+    [incident] = incidents_of(feature)
+    assert incident.cause["component"] == "retrieval"
+    worst = [one["component"] for one in incident.attribution["components"]]
+    assert worst[0] == "retrieval"
+    assert not incident.events.filter(kind=IncidentEvent.Kind.CAUSE_CHANGED).exists()
+    a_minute(feature, at + MINUTE, slow=400, of=400, by="tools", first=1000)
+    look(feature, at + MINUTE)
+    [incident] = incidents_of(feature)
+    assert incident.cause["component"] == "tools"
