@@ -24,7 +24,7 @@ from typing import Any, cast
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Count, Max, Window
+from django.db.models import Count, Max, Q, Window
 from django.db.models.functions import RowNumber
 
 from budgets import doorbell, request_ids
@@ -47,6 +47,9 @@ State = Notification.State
 LEASE = timedelta(seconds=30)
 # So many threads a channel that hangs may hold; the others are for everybody else.
 MAX_IN_FLIGHT_PER_CHANNEL = 2
+# And so many, half of a worker's, all channels together that have failed messages on their way: however many hang at
+# once, what can be delivered is.
+MAX_IN_FLIGHT_OF_FAILING = 8
 
 
 # What a channel must have been told of before anything else of an incident; a step of a policy tells of an
@@ -217,20 +220,37 @@ def claim_due(
 def _within_limits(
     candidates: Sequence[tuple[int, int]], channels: Collection[int], now: datetime
 ) -> list[int]:
-    """The candidates that their channel has a place in flight for."""
-    in_flight = Counter(
-        dict(
-            Notification.objects.filter(state=State.PENDING, leased_until__gt=now, channel__in=channels)
-            .order_by()
-            .values_list("channel_id")
-            .annotate(Count("id"))
+    """The candidates that their channel has a place in flight for.
+
+    What channels that fail have in flight together is counted without a lock: claims at the same moment may exceed it a little.
+    """
+    is_in_flight = Q(leased_until__gt=now)
+    under_way = (
+        Notification.objects.filter(state=State.PENDING, attempts_made__gt=0)
+        .order_by()
+        .values_list("channel_id")
+        .annotate(
+            sending=Count("id", filter=is_in_flight),
+            failed=Count("id", filter=~is_in_flight | Q(attempts_made__gt=1)),
         )
     )
+    in_flight: Counter[int] = Counter()
+    failing = set()
+    for channel_id, sending, failed in under_way:
+        in_flight[channel_id] = sending
+        if failed:
+            failing.add(channel_id)
+    of_failing = sum(in_flight[channel_id] for channel_id in failing)
     chosen = []
     for notification_id, channel_id in candidates:
-        if channel_id in channels and in_flight[channel_id] < MAX_IN_FLIGHT_PER_CHANNEL:
-            in_flight[channel_id] += 1
-            chosen.append(notification_id)
+        if channel_id not in channels or in_flight[channel_id] >= MAX_IN_FLIGHT_PER_CHANNEL:
+            continue
+        if channel_id in failing:
+            if of_failing >= MAX_IN_FLIGHT_OF_FAILING:
+                continue
+            of_failing += 1
+        in_flight[channel_id] += 1
+        chosen.append(notification_id)
     return chosen
 
 

@@ -15,7 +15,15 @@ from alerts import incidents, notifications, tasks
 from alerts.backoff import GIVE_UP_AFTER
 from alerts.incidents import Finding, Target
 from alerts.models import Channel, DeliveryAttempt, Incident, Notification
-from alerts.notifications import LEASE, MAX_IN_FLIGHT_PER_CHANNEL, Claimed, claim_due, deliver, due
+from alerts.notifications import (
+    LEASE,
+    MAX_IN_FLIGHT_OF_FAILING,
+    MAX_IN_FLIGHT_PER_CHANNEL,
+    Claimed,
+    claim_due,
+    deliver,
+    due,
+)
 from budgets.models import Feature
 from latency_dashboard.celery import app
 from tests.concurrency import at_once
@@ -279,6 +287,29 @@ def test_another_incident_does_not_wait(
     send_all(NOW)
     open_incident(feature, milestone="complete")
     assert send_all(NOW) == [True]
+
+
+# -- Many channels that hang ------------------------------------------------------------------------
+
+
+def test_channels_that_fail_hold_half_of_the_threads_and_the_others_go_on(feature: Feature) -> None:
+    channels = [make_channel(feature.team) for _ in range(9)]
+    for milestone in ("first_token", "complete"):
+        open_incident(feature, milestone=milestone)
+    assert len(claim_due(now=NOW, limit=100)) == 2 * len(channels), "nobody knows yet that they hang"
+    later = NOW + LEASE
+    healthy = make_channel(feature.team, name="healthy")
+    open_incident(make_feature(team=feature.team, slug="search"), now=later)
+    claimed = claim_due(now=later, limit=100)
+    of_healthy = [one for one in claimed if one.channel_id == healthy.pk]
+    assert len(of_healthy) == 1
+    assert len(claimed) - len(of_healthy) == MAX_IN_FLIGHT_OF_FAILING
+    # As soon as one of them has failed again, another has its turn.
+    over = next(one for one in claimed if one.channel_id != healthy.pk)
+    Notification.objects.filter(pk=over.notification_id).update(
+        leased_until=None, next_attempt_at=later + MINUTE
+    )
+    assert len(claim_due(now=later, limit=100)) == 1
 
 
 # -- What piles up behind a channel that is away -----------------------------------------------------
