@@ -13,7 +13,6 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
-from scipy.stats import wilcoxon
 
 from budgets.burn_rates import BURN_RATE_WINDOWS, Severity
 from budgets.histogram import AtLeast
@@ -151,6 +150,9 @@ class TrendRule(Rule):
         if of_day < wanted:
             verdict = Verdict.CLEAR if of_day < wanted / 2 else Verdict.BETWEEN
             return Finding(verdict, Reason.SLOWER_SINCE_LATELY, evidence)
+        # Read only here: scipy.stats takes every process that starts a second, and most of them ask for no chance.
+        from scipy.stats import wilcoxon
+
         evidence["chance"] = chance = float(wilcoxon(day, alternative="greater").pvalue)
         if not chance < TREND_MAX_CHANCE:
             return Finding(Verdict.BETWEEN, Reason.SLOWER_BY_CHANCE, evidence)
