@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from typing import Any, Final
 
 from django import forms
 
 from alerts import matchers
-from alerts.inputs import clock_input, day_input, moment_input, number_input, text_input
+from alerts.inputs import (
+    MomentField,
+    TimeZoneField,
+    clock_input,
+    day_input,
+    number_input,
+    read_moment,
+    text_input,
+)
 from alerts.maintenance import window_document
 from alerts.matcher_forms import MatchersForm, NamedForm
 from alerts.models import MaintenanceWindow
+from alerts.silences import MAX_DAYS
+from alerts.wall_clocks import instant_of, local_day
 from budgets.features import instant
 
+TOMORROW: Final = "tomorrow"
+MONDAY: Final = "monday"
 LASTS: Final = [
-    ("30", "30 minutes"),
-    ("60", "1 hour"),
-    ("120", "2 hours"),
-    ("240", "4 hours"),
-    ("480", "8 hours"),
+    ("30", "30 min"),
+    ("60", "1 h"),
+    ("120", "2 h"),
+    ("240", "4 h"),
+    ("480", "8 h"),
+    (TOMORROW, "until tomorrow 09:00"),
+    (MONDAY, "until Monday 09:00"),
     ("1440", "1 day"),
-    ("4320", "3 days"),
     ("10080", "7 days"),
     ("", "until the end below"),
 ]
+_MORNING: Final = time(9)
 
 
 class SilenceForm(MatchersForm):
@@ -38,47 +52,54 @@ class SilenceForm(MatchersForm):
         error_messages={"required": "A silence needs a reason."},
     )
     lasts = forms.ChoiceField(
-        label="Lasts",
-        required=False,
-        choices=LASTS,
-        initial="120",
-        widget=forms.Select(attrs={"class": "input"}),
+        label="Lasts", required=False, choices=LASTS, initial="120", widget=forms.RadioSelect
     )
-    starts_at = forms.DateTimeField(
-        label="Starts (UTC, optional)", required=False, widget=moment_input(), help_text="Left empty: now."
-    )
-    ends_at = forms.DateTimeField(
-        label="Ends (UTC, optional)",
+    time_zone = TimeZoneField(help_text="The clock that is meant here, by its IANA name, e.g. Europe/Berlin.")
+    starts_at = MomentField(label="Starts (optional)", required=False, help_text="Left empty: now.")
+    ends_at = MomentField(
+        label="Ends (optional)",
         required=False,
-        widget=moment_input(),
-        help_text="Instead of a length; at most 90 days after the start.",
+        help_text=f"Instead of a length; at most {MAX_DAYS} days after the start.",
     )
 
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        for name in ("starts_at", "ends_at"):
+            if cleaned.get(name) is not None and "time_zone" in cleaned:
+                try:
+                    cleaned[name] = read_moment(cleaned[name], cleaned["time_zone"])
+                except forms.ValidationError as error:
+                    self.add_error(name, error)
+        if not cleaned.get("lasts") and cleaned.get("ends_at") is None and "ends_at" not in self.errors:
+            self.add_error("ends_at", "Choose how long it lasts, or fill in when it ends.")
+        return cleaned
+
     def document(self, now: datetime) -> dict[str, Any]:
-        """What `create_silence` takes."""
+        """What `create_silence` takes. An end that is filled in is meant, whatever length is chosen."""
         starts_at = self.cleaned_data["starts_at"]
-        ends_at = self.cleaned_data["ends_at"]
-        if ends_at is None and self.cleaned_data["lasts"]:
-            ends_at = (starts_at or now) + timedelta(minutes=int(self.cleaned_data["lasts"]))
+        ends_at = self.cleaned_data["ends_at"] or self._end(starts_at or now)
         return {
             "matchers": self.cleaned_data["matchers"],
             "reason": self.cleaned_data["reason"],
             "starts_at": instant(starts_at),
-            **({"ends_at": instant(ends_at)} if ends_at else {}),
+            "ends_at": instant(ends_at),
         }
+
+    def _end(self, start: datetime) -> datetime:
+        """The end of the length that was chosen; a morning is that of the zone, and never today's."""
+        lasts, time_zone = self.cleaned_data["lasts"], self.cleaned_data["time_zone"]
+        if lasts not in (TOMORROW, MONDAY):
+            return start + timedelta(minutes=int(lasts))
+        today = local_day(start, time_zone)
+        days = 1 if lasts == TOMORROW else 7 - today.weekday()
+        return instant_of(today + timedelta(days=days), _MORNING, time_zone)
 
 
 class WindowForm(NamedForm):
     """A maintenance window."""
 
     reason = forms.CharField(label="Reason (optional)", required=False, max_length=500, widget=text_input())
-    time_zone = forms.CharField(
-        label="Time zone",
-        max_length=100,
-        initial="UTC",
-        widget=text_input(list="time-zones"),
-        help_text="IANA name, e.g. Europe/Berlin.",
-    )
+    time_zone = TimeZoneField(help_text="IANA name, e.g. Europe/Berlin.")
     starts_on = forms.DateField(label="First day", widget=day_input())
     starts_at = forms.CharField(
         label="Starts at",

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from django import forms
 
 from alerts import matchers
-from alerts.inputs import Rows, RowsField, text_input
+from alerts.inputs import LabelledForm, Rows, RowsField, text_input
 from alerts.wall_clocks import zone_names
 from budgets.models import Team
-from budgets.team_forms import RefusableForm
 
 OPERATORS: Final = [("=", "is"), ("!=", "is not"), ("~", "is like"), ("!~", "is not like")]
 # A fact that an incident may lack: what "is" and "is not" say of the empty text.
@@ -64,8 +63,13 @@ def matcher_rows(found: Sequence[Mapping[str, str]]) -> list[MatcherRow]:
     return rows
 
 
-class MatchersForm(RefusableForm):
+class MatchersForm(LabelledForm):
     """What has matchers."""
+
+    wording: ClassVar[Sequence[tuple[str, str]]] = (
+        (r"^matchers\[(\d+)\]\.value", "The value of condition {0}"),
+        (r"^matchers\[(\d+)\](?:\.\w+)?", "Condition {0}"),
+    )
 
     matchers = RowsField(_MatcherRows())
 

@@ -43,6 +43,15 @@ class StepRow:
 class PolicyForm(NamedForm):
     """An escalation policy."""
 
+    wording = (
+        *NamedForm.wording,
+        (r"^steps must be a list of", "The number of steps that tell somebody must be"),
+        (r"^steps\[(\d+)\]\.notify must be a list of", "The number of those whom step {0} tells must be"),
+        (r"^steps\[(\d+)\]\.notify\[(\d+)\]", "Step {0}, place {1}"),
+        (r"^steps\[(\d+)\]\.wait_minutes", "The wait of step {0}, in minutes,"),
+        (r"^steps\[(\d+)\]", "Step {0}"),
+    )
+
     steps = RowsField(_StepRows())
     repetitions = forms.IntegerField(
         label="Begins anew, times",

@@ -7,12 +7,22 @@ from typing import Any, Final
 
 from django import forms
 
-from alerts.inputs import Rows, RowsField, clock_input, day_input, moment_input, number_input, text_input
+from alerts.inputs import (
+    LabelledForm,
+    MomentField,
+    Rows,
+    RowsField,
+    TimeZoneField,
+    clock_input,
+    day_input,
+    number_input,
+    read_moment,
+    text_input,
+)
 from alerts.models import Schedule
 from alerts.rotas import WEEKDAYS
 from alerts.schedules import schedule_document
 from budgets.models import Team, User
-from budgets.team_forms import RefusableForm
 
 GAP: Final = "-"
 
@@ -41,8 +51,18 @@ class HoursRow:
     closes_at: str
 
 
-class ScheduleForm(RefusableForm):
+class ScheduleForm(LabelledForm):
     """A schedule: its rotation and its hours."""
+
+    wording = (
+        (r"^people\[(\d+)\]", "Turn {0}"),
+        (r"^people has", "The rotation has"),
+        (r"^hours must be a list of at most", "The number of rows must be at most"),
+        (r"^hours\[(\d+)\]\.days must be a list of", "Row {0} needs days, one or more of"),
+        (r"^hours\[(\d+)\]\.from", "The beginning of row {0}"),
+        (r"^hours\[(\d+)\]\.to", "The end of row {0}"),
+        (r"^hours\[(\d+)\]", "Row {0}"),
+    )
 
     name = forms.CharField(
         label="Name",
@@ -51,13 +71,7 @@ class ScheduleForm(RefusableForm):
         widget=text_input(),
         error_messages={"required": "It needs a name."},
     )
-    time_zone = forms.CharField(
-        label="Time zone",
-        max_length=100,
-        initial="UTC",
-        widget=text_input(list="time-zones"),
-        help_text="IANA name, e.g. Europe/Berlin.",
-    )
+    time_zone = TimeZoneField(help_text="IANA name, e.g. Europe/Berlin.")
     starts_on = forms.DateField(
         label="First hand-over", widget=day_input(), help_text="Nobody is on call before."
     )
@@ -115,20 +129,33 @@ class ScheduleForm(RefusableForm):
         return {**schedule_document(schedule), "starts_on": schedule.starts_on}
 
 
-class OverrideForm(RefusableForm):
+class OverrideForm(LabelledForm):
     """Somebody else, or nobody, for a while."""
 
     person = forms.ChoiceField(label="On call", widget=forms.Select(attrs={"class": "input"}))
-    starts_at = forms.DateTimeField(label="From (UTC)", widget=moment_input())
-    ends_at = forms.DateTimeField(label="To (UTC)", widget=moment_input())
+    starts_at = MomentField(label="From")
+    ends_at = MomentField(label="To")
 
-    def __init__(self, *args: Any, team: Team, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, schedule: Schedule, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        members = User.objects.filter(memberships__team=team, is_active=True).order_by("email")
+        self._time_zone = schedule.time_zone
+        for name in ("starts_at", "ends_at"):
+            self.fields[name].help_text = f"By the clock of {schedule.time_zone}."
+        members = User.objects.filter(memberships__team=schedule.team_id, is_active=True).order_by("email")
         self.fields["person"].choices = [  # type: ignore[attr-defined]
             *((one, one) for one in members.values_list("email", flat=True)),
             (GAP, "nobody"),
         ]
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        for name in ("starts_at", "ends_at"):
+            if name in cleaned:
+                try:
+                    cleaned[name] = read_moment(cleaned[name], self._time_zone)
+                except forms.ValidationError as error:
+                    self.add_error(name, error)
+        return cleaned
 
     @property
     def email(self) -> str | None:

@@ -40,6 +40,16 @@ def instant_of(day: date, at: time, time_zone: str) -> datetime:
     return datetime.combine(day, at.replace(fold=0), ZoneInfo(time_zone)).astimezone(UTC)
 
 
+def is_skipped(day: date, at: time, time_zone: str) -> bool:
+    """Whether the zone's clocks never show this day and time, because they are put forward over it.
+
+    >>> is_skipped(date(2026, 3, 29), time(2, 30), "Europe/Berlin"), is_skipped(date(2026, 10, 25), time(2, 30), "Europe/Berlin")
+    (True, False)
+    """
+    shown = instant_of(day, at, time_zone).astimezone(ZoneInfo(time_zone))
+    return (shown.date(), shown.time()) != (day, at.replace(fold=0))
+
+
 def local_day(at: datetime, time_zone: str) -> date:
     """The date that the zone's calendars show at this instant."""
     return at.astimezone(ZoneInfo(time_zone)).date()
@@ -48,3 +58,12 @@ def local_day(at: datetime, time_zone: str) -> date:
 def clock(at: time) -> str:
     """A time of day as people write it: 09:00, and with seconds where it has any."""
     return at.isoformat("seconds" if at.second else "minutes")
+
+
+def in_zone(at: datetime, time_zone: str) -> str:
+    """An instant by the clock of a zone, with its abbreviation or offset.
+
+    >>> in_zone(datetime(2026, 11, 23, 8, tzinfo=UTC), "Europe/Berlin")
+    'Mon 23 Nov, 09:00 CET'
+    """
+    return f"{at.astimezone(ZoneInfo(time_zone)):%a %d %b, %H:%M %Z}"

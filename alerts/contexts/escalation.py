@@ -13,7 +13,7 @@ from alerts.models import EscalationPolicy, Schedule, ScheduleOverride
 from alerts.policies import known_recipients
 from alerts.rotas import REASONS, Because, Stretch, stretches
 from alerts.schedules import Shift, on_call, rotas_of
-from alerts.wall_clocks import clock, instant_of, local_day
+from alerts.wall_clocks import clock, in_zone, instant_of, local_day
 from budgets.models import Team, User
 
 WEEKS: Final = 4
@@ -83,6 +83,15 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class OverrideLine:
+    """An override, its bounds by the clock of the schedule's zone."""
+
+    override: ScheduleOverride
+    starts: str
+    ends: str
+
+
+@dataclass(frozen=True)
 class SchedulePage:
     schedule: Schedule
     shift: Shift
@@ -93,7 +102,7 @@ class SchedulePage:
     more_gaps: int
     rotation: list[tuple[str, str]]
     hours: list[str]
-    overrides: list[ScheduleOverride]
+    overrides: list[OverrideLine]
     facts: list[tuple[str, str]]
 
 
@@ -141,9 +150,12 @@ def schedule_page(schedule: Schedule, *, now: datetime) -> SchedulePage:
             for place in rota.places
         ],
         hours=[f"{', '.join(one['days'])} {one['from']}–{one['to']}" for one in schedule.hours],
-        overrides=list(
-            schedule.overrides.filter(ends_at__gt=now).select_related("person").order_by("starts_at", "pk")
-        ),
+        overrides=[
+            OverrideLine(one, in_zone(one.starts_at, zone), in_zone(one.ends_at, zone))
+            for one in schedule.overrides.filter(ends_at__gt=now)
+            .select_related("person")
+            .order_by("starts_at", "pk")
+        ],
         facts=[
             ("Time zone", zone),
             ("First hand-over", f"{schedule.starts_on:%d %b %Y}"),
@@ -151,11 +163,6 @@ def schedule_page(schedule: Schedule, *, now: datetime) -> SchedulePage:
             ("A turn lasts", "1 day" if schedule.turn_days == 1 else f"{schedule.turn_days} days"),
         ],
     )
-
-
-def in_zone(at: datetime, time_zone: str) -> str:
-    """An instant by the clock of a zone, e.g. Mon 23 Nov, 09:00 CET."""
-    return f"{at.astimezone(ZoneInfo(time_zone)):%a %d %b, %H:%M %Z}"
 
 
 def _entries(

@@ -91,7 +91,7 @@ def override(request: PageRequest, slug: str, pk: int) -> HttpResponse:
     """Adds an override."""
     frame = editors_frame(request, slug, SCHEDULES, _SCHEDULING)
     found = get_object_or_404(Schedule, team=frame.team, pk=pk)
-    form = OverrideForm(request.POST, team=frame.team)
+    form = OverrideForm(request.POST, schedule=found)
     if form.is_valid():
         try:
             add_override(
@@ -156,7 +156,7 @@ def _schedule_page(
 ) -> HttpResponse:
     now = timezone.now()
     if form is None and frame.is_editor:
-        form = OverrideForm(team=frame.team)
+        form = OverrideForm(schedule=found)
     page = below(
         frame,
         SCHEDULES,

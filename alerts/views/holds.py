@@ -20,6 +20,7 @@ from alerts.models import MaintenanceWindow, Silence
 from alerts.muting import muted_by
 from alerts.silences import create_silence, end_silence, read_silence
 from alerts.views.frames import ask_to_delete, below, editors_frame
+from alerts.wall_clocks import in_zone
 from budgets.contexts.team import team_context, team_frame
 from budgets.errors import Refusal
 from budgets.pages import PageRequest
@@ -69,6 +70,8 @@ def create(request: PageRequest, slug: str) -> HttpResponse:
             context = {
                 "muted": muted_by(team=frame.team, matchers=draft.matchers),
                 "draft": draft,
+                "starts": in_zone(draft.starts_at, form.cleaned_data["time_zone"]),
+                "ends": in_zone(draft.ends_at, form.cleaned_data["time_zone"]),
                 "about": described(draft.matchers),
             }
         except Refusal as refusal:

@@ -9,15 +9,17 @@ from html import unescape
 from typing import Any
 
 import pytest
+import time_machine
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from alerts.models import EscalationPolicy, MaintenanceWindow, Schedule, Silence
+from alerts.models import EscalationPolicy, MaintenanceWindow, Schedule, ScheduleOverride, Silence
 from alerts.policies import save_policy
 from alerts.schedules import on_call, save_schedule
 from alerts.silences import create_silence
+from budgets.features import instant
 from budgets.models import Membership, Team
 from tests.alerts.test_holds import make_incident, make_silence, make_window
 from tests.budgets.test_pages import signed_in, text_of
@@ -53,6 +55,12 @@ def read(client: Client, path: str) -> str:
     return text_of(response.content.decode())
 
 
+def said_at(html: str, field: str) -> str:
+    """The error at a field."""
+    (said,) = re.findall(rf'id="id_{field}_error">([^<]*)<', html)
+    return said
+
+
 def matcher_inputs(**values: str) -> dict[str, Any]:
     names = ["feature", "milestone", "component", "environment", "severity"]
     return {
@@ -62,7 +70,7 @@ def matcher_inputs(**values: str) -> dict[str, Any]:
     }
 
 
-SILENCE = {**matcher_inputs(feature="support-chat"), "reason": "Load test", "lasts": "60"}
+SILENCE = {**matcher_inputs(feature="support-chat"), "reason": "Load test", "lasts": "60", "time_zone": "UTC"}
 WINDOW = {
     **matcher_inputs(),
     "name": "Sunday",
@@ -170,6 +178,83 @@ def test_silences_are_listed_by_what_they_do_and_ended(team: Team, editor: Clien
     assert "ended by kim@example.com" in said
 
 
+@pytest.mark.parametrize(
+    ("lasts", "now", "ends_at"),
+    [
+        # Saturday, 23:30 in Berlin and 22:30 in UTC.
+        ("240", "2026-11-21T22:30:00Z", "2026-11-22T02:30:00Z"),
+        ("tomorrow", "2026-11-21T22:30:00Z", "2026-11-22T08:00:00Z"),
+        ("monday", "2026-11-21T22:30:00Z", "2026-11-23T08:00:00Z"),
+        # Half an hour past midnight in Berlin, where it is Sunday, and Monday, already.
+        ("tomorrow", "2026-11-21T23:30:00Z", "2026-11-23T08:00:00Z"),
+        ("monday", "2026-11-22T23:30:00Z", "2026-11-30T08:00:00Z"),
+        # The night in which clocks are put back: the morning stays at nine.
+        ("tomorrow", "2026-10-24T12:00:00Z", "2026-10-25T08:00:00Z"),
+        ("1440", "2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z"),
+    ],
+)
+def test_a_quick_choice_ends_by_the_clock_of_the_zone(
+    team: Team, editor: Client, lasts: str, now: str, ends_at: str
+) -> None:
+    with time_machine.travel(now, tick=False):
+        form = {**SILENCE, "lasts": lasts, "time_zone": "Europe/Berlin", "confirmed": "yes"}
+        assert editor.post(f"{BASE}silences/new/", form).status_code == 302
+    assert instant(Silence.objects.get().ends_at) == ends_at
+
+
+def test_a_silence_is_typed_by_the_clock_that_its_form_names_and_told_by_both(
+    team: Team, editor: Client
+) -> None:
+    form = {
+        **SILENCE,
+        "time_zone": "Asia/Kolkata",
+        "starts_at": "2026-11-22T10:00",
+        "ends_at": "2026-11-22T12:30",
+    }
+    with time_machine.travel("2026-11-21T20:00:00Z", tick=False):
+        said = text_of(editor.post(f"{BASE}silences/new/", form).content.decode())
+        assert "Hold messages back until Sun 22 Nov, 12:30 IST?" in said
+        assert "From Sun 22 Nov, 10:00 IST" in said
+        assert "by the clock of Asia/Kolkata" in said
+        editor.post(f"{BASE}silences/new/", {**form, "confirmed": "yes"})
+    made = Silence.objects.get()
+    assert instant(made.starts_at) == "2026-11-22T04:30:00Z"
+    assert instant(made.ends_at) == "2026-11-22T07:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "said"),
+    [
+        (
+            {"ends_at": "2027-03-28T02:30"},
+            "ends_at",
+            "In Europe/Berlin there is no 02:30 on 28 Mar 2027: clocks are put forward over it.",
+        ),
+        ({"ends_at": "soon"}, "ends_at", "Expected a day and a time, such as 2026-11-21 20:00."),
+        ({"ends_at": "0001-01-01T00:00"}, "ends_at", "Expected a day and a time"),
+        ({"time_zone": "Berlin"}, "time_zone", "Expected the IANA name of a time zone such as Europe/Berlin"),
+        ({"lasts": ""}, "ends_at", "Choose how long it lasts, or fill in when it ends."),
+        ({"ends_at": "2026-11-21T20:59"}, "ends_at", "“Ends” must be after the start (now)"),
+    ],
+)
+def test_a_silence_that_ends_at_no_such_time_says_so_at_the_field(
+    team: Team, editor: Client, change: dict[str, str], field: str, said: str
+) -> None:
+    form = {**SILENCE, "time_zone": "Europe/Berlin", "confirmed": "yes", **change}
+    with time_machine.travel("2026-11-21T20:00:00Z", tick=False):
+        response = editor.post(f"{BASE}silences/new/", form)
+    assert response.status_code == 400
+    assert said in unescape(said_at(response.content.decode(), field))
+    assert not Silence.objects.exists()
+
+
+def test_of_a_time_that_comes_twice_the_first_is_meant(team: Team, editor: Client) -> None:
+    form = {**SILENCE, "time_zone": "Europe/Berlin", "ends_at": "2026-10-25T02:30", "confirmed": "yes"}
+    with time_machine.travel("2026-10-24T20:00:00Z", tick=False):
+        editor.post(f"{BASE}silences/new/", form)
+    assert instant(Silence.objects.get().ends_at) == "2026-10-25T00:30:00Z"
+
+
 # -- Maintenance windows ----------------------------------------------------------------------------
 
 
@@ -270,6 +355,29 @@ def test_an_override_is_added_shown_and_taken_back(team: Team, editor: Client) -
     assert person is None or person.email == "ada@example.com"
 
 
+def test_an_override_is_typed_and_told_by_the_clock_of_the_schedule(team: Team) -> None:
+    form = {
+        "person": "kim@example.com",
+        "starts_at": "2027-03-13T20:00",
+        "ends_at": "2027-03-14T08:00",
+    }
+    with time_machine.travel("2027-03-01T20:00:00Z", tick=False):
+        editor = signed_in(make_person("kim@example.com", team=team, role=Membership.Role.EDITOR))
+        editor.post(f"{BASE}schedules/new/", {**SCHEDULE, "time_zone": "America/New_York"})
+        path = f"schedules/{Schedule.objects.get().pk}/"
+        assert "By the clock of America/New_York." in read(editor, path)
+        assert editor.post(f"{BASE}{path}overrides/", form).status_code == 302
+        assert "Sat 13 Mar, 20:00 EST to Sun 14 Mar, 08:00 EDT" in read(editor, path)
+        skipped = editor.post(f"{BASE}{path}overrides/", {**form, "ends_at": "2027-03-14T02:30"})
+    made = ScheduleOverride.objects.get()
+    assert (instant(made.starts_at), instant(made.ends_at)) == (
+        "2027-03-14T01:00:00Z",
+        "2027-03-14T12:00:00Z",
+    )
+    assert skipped.status_code == 400
+    assert "there is no 02:30 on 14 Mar 2027" in said_at(skipped.content.decode(), "ends_at")
+
+
 def test_a_schedule_that_a_policy_names_is_not_deleted(team: Team, editor: Client) -> None:
     editor.post(f"{BASE}schedules/new/", SCHEDULE)
     steps = {"steps": [{"notify": [{"kind": "schedule", "name": "primary"}]}]}
@@ -328,8 +436,58 @@ def test_a_policy_that_cannot_be_saved_keeps_its_steps(team: Team, editor: Clien
     response = editor.post(f"{BASE}escalation/new/", {**POLICY, "step_0_wait": "soon"})
     assert response.status_code == 400
     html = response.content.decode()
-    assert "steps[0].wait_minutes must be 1" in html
+    assert "The wait of step 1, in minutes, must be 1 to 1440, got &#x27;soon&#x27;." in html
     assert 'value="person:ada@example.com" selected' in html
+
+
+# -- What is wrong is said in the page's own words ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "form", "said"),
+    [
+        ("maintenance/", {**WINDOW, "starts_at": "2 Uhr"}, "“Starts at” must be a time of day such as"),
+        ("maintenance/", {**WINDOW, "duration_minutes": "0"}, "“Lasts, in minutes” must be a whole number"),
+        (
+            "maintenance/",
+            {**WINDOW, **matcher_inputs(milestone="first")},
+            "The value of condition 1: milestone is first_token or complete, got 'first'.",
+        ),
+        ("schedules/", {**SCHEDULE, "turn_days": "90"}, "“A turn lasts, in days” must be a whole number"),
+        (
+            "schedules/",
+            {**SCHEDULE, "person": ["-", "x@example.com"]},
+            "Turn 2: 'x@example.com' is no member",
+        ),
+        ("schedules/", {**SCHEDULE, "person": [""]}, "The rotation has 1 to 100 places, got 0."),
+        ("schedules/", {**SCHEDULE, "hours_0_from": "9"}, "Row 1 needs days, one or more of mon, tue"),
+        (
+            "schedules/",
+            {**SCHEDULE, "hours_0_days": ["mon"], "hours_0_from": "9", "hours_0_to": "17:00"},
+            "The beginning of row 1 must be a time of day such as 09:00.",
+        ),
+        (
+            "escalation/",
+            {**POLICY, "step_0_notify": [""]},
+            "The number of steps that tell somebody must be 1",
+        ),
+        ("escalation/", {**POLICY, "step_0_notify": ["person:x@y.z"]}, "Step 1: 'x@y.z' is not a member"),
+        (
+            "escalation/",
+            {**POLICY, "reminder_minutes": "3"},
+            "“Reminds who acknowledged every, in minutes” must be empty or a whole number from 5",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_form_is_said_in_the_words_of_the_page(
+    editor: Client, path: str, form: dict[str, Any], said: str
+) -> None:
+    response = editor.post(f"{BASE}{path}new/", form)
+    assert response.status_code == 400
+    html = unescape(response.content.decode())
+    assert said in html
+    told = " ".join(re.findall(r'class="field-error"[^>]*>([^<]*)<', html))
+    assert not re.search(r"[a-z]_[a-z]+ (?:must|is|has)|\[\d+\]|\bnull\b", told)
 
 
 # -- All of them ------------------------------------------------------------------------------------
