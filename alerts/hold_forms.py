@@ -54,7 +54,7 @@ class SilenceForm(MatchersForm):
     lasts = forms.ChoiceField(
         label="Lasts", required=False, choices=LASTS, initial="120", widget=forms.RadioSelect
     )
-    time_zone = TimeZoneField(help_text="The clock that is meant here, by its IANA name, e.g. Europe/Berlin.")
+    time_zone = TimeZoneField(help_text="Whose clock is meant, e.g. Europe/Berlin.")
     starts_at = MomentField(label="Starts (optional)", required=False, help_text="Left empty: now.")
     ends_at = MomentField(
         label="Ends (optional)",
@@ -100,15 +100,18 @@ class WindowForm(NamedForm):
 
     reason = forms.CharField(label="Reason (optional)", required=False, max_length=500, widget=text_input())
     time_zone = TimeZoneField(help_text="IANA name, e.g. Europe/Berlin.")
-    starts_on = forms.DateField(label="First day", widget=day_input())
+    starts_on = forms.DateField(label="First day", widget=day_input(), help_text="In the zone.")
     starts_at = forms.CharField(
         label="Starts at",
         max_length=8,
         widget=clock_input(),
-        help_text="By the clock of the time zone, in summer as in winter.",
+        help_text="By the clock of the zone.",
     )
     duration_minutes = forms.IntegerField(
-        label="Lasts, in minutes", initial=60, widget=number_input(min=1, max=10080)
+        label="Lasts, in minutes",
+        initial=60,
+        widget=number_input(min=1, max=10080),
+        help_text="Up to a week.",
     )
     recurrence = forms.CharField(
         label="Recurrence (optional)",

@@ -60,17 +60,17 @@ class PolicyForm(NamedForm):
         help_text="How often the steps begin again after the last.",
     )
     reminder_minutes = forms.IntegerField(
-        label="Reminds who acknowledged every, in minutes (optional)",
+        label="Reminder every, in minutes (optional)",
         required=False,
         initial=60,
         widget=number_input(min=5),
-        help_text="Left empty: never.",
+        help_text="To who acknowledged. Left empty: never.",
     )
     unacknowledge_minutes = forms.IntegerField(
-        label="Opens it again after silence of, in minutes (optional)",
+        label="Open again after, in minutes (optional)",
         required=False,
         widget=number_input(min=5),
-        help_text="Where who acknowledged says nothing for so long. Left empty: never.",
+        help_text="Without a word from who acknowledged. Left empty: never.",
     )
     is_enabled = forms.BooleanField(label="Enabled", required=False, initial=True)
 

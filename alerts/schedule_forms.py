@@ -80,10 +80,10 @@ class ScheduleForm(LabelledForm):
         max_length=8,
         initial="09:00",
         widget=clock_input(),
-        help_text="By the clock of the time zone, in summer as in winter.",
+        help_text="By the clock of the zone.",
     )
     turn_days = forms.IntegerField(
-        label="A turn lasts, in days", initial=7, widget=number_input(min=1, max=56)
+        label="A turn lasts, in days", initial=7, widget=number_input(min=1, max=56), help_text="Up to 56."
     )
     people = RowsField(_PeopleRows())
     hours = RowsField(_HoursRows())

@@ -66,4 +66,5 @@ def in_zone(at: datetime, time_zone: str) -> str:
     >>> in_zone(datetime(2026, 11, 23, 8, tzinfo=UTC), "Europe/Berlin")
     'Mon 23 Nov, 09:00 CET'
     """
-    return f"{at.astimezone(ZoneInfo(time_zone)):%a %d %b, %H:%M %Z}"
+    shown = at.astimezone(ZoneInfo(time_zone))
+    return f"{shown:%a} {shown.day} {shown:%b, %H:%M %Z}"

@@ -102,6 +102,7 @@ def next_of(window: MaintenanceWindow, now: datetime) -> list[LocalOccurrence]:
 def _local(one: Occurrence, time_zone: str, now: datetime) -> LocalOccurrence:
     zone = ZoneInfo(time_zone)
     starts, ends = one.starts_at.astimezone(zone), one.ends_at.astimezone(zone)
-    end = f"{ends:%H:%M}" if starts.date() == ends.date() else f"{ends:%a %d %b, %H:%M}"
-    text = f"{starts:%a %d %b %Y, %H:%M}–{end} {ends:%Z}"
+    is_same_day = starts.date() == ends.date()
+    end = f"{ends:%H:%M}" if is_same_day else f"{ends:%a} {ends.day} {ends:%b, %H:%M}"
+    text = f"{starts:%a} {starts.day} {starts:%b %Y, %H:%M}–{end} {ends:%Z}"
     return LocalOccurrence(one.starts_at, one.ends_at, text, one.starts_at <= now)

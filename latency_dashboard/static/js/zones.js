@@ -14,7 +14,7 @@
   if (!zone || zone === "UTC") return;
   const format = new Intl.DateTimeFormat("en-GB", {
     weekday: "short",
-    day: "2-digit",
+    day: "numeric",
     month: "short",
     hour: "2-digit",
     minute: "2-digit",
