@@ -23,6 +23,7 @@ OVERDUE: Final = timedelta(minutes=1)
 # More than a tired person reads; the log below has them all.
 MAX_REASONS: Final = 5
 MAX_NAMES: Final = 4
+MAX_NAME_CHARACTERS: Final = 60
 # Why an incident whose rule looks severe is no page.
 _WHY_A_TICKET: Final = frozenset({"burning_few_bad", "outage_few_bad"})
 
@@ -67,7 +68,7 @@ def outcome(
             f"Told: {_listed([one.channel.name for one in heard])}.",
             _cut([*reasons, *_gaps(incident, told), *_pages_only(incident, events, told)]),
         )
-    if held:
+    if held and not channels:
         return Outcome("held", f"Nobody {_was(incident)} told.", _cut([*reasons, *_gaps(incident, told)]))
     if not channels:
         if incident.merged_into_id and not told:
@@ -109,7 +110,7 @@ class _Heard:
         missing = [one for one in self.messages if one.state in (State.PENDING, State.UNDELIVERABLE)]
         if not missing:
             return
-        first, name = missing[0], formats.name(self.channel.name)
+        first, name = missing[0], _short(self.channel.name)
         url = reverse("team-channel", args=[incident.feature.team.slug, self.channel.pk])
         tries = f"{first.attempts_made} {'try' if first.attempts_made == 1 else 'tries'}"
         last = max(first.attempts.all(), key=lambda one: one.number, default=None)
@@ -180,7 +181,7 @@ def _gaps(incident: Incident, told: Sequence[Telling]) -> Iterator[Because]:
             place, _, why = left_out.because.rpartition(": ")
             is_gap = why.startswith("nobody is on call")
             yield Because(
-                f"{formats.name(left_out.name)}: {why}{f' ({place})' if place else ''}.",
+                f"{_short(left_out.name)}: {why}{f' ({place})' if place else ''}.",
                 url=reverse(
                     "team-schedules" if is_gap else "team-policies", args=[incident.feature.team.slug]
                 ),
@@ -237,10 +238,15 @@ def _was(incident: Incident) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    unique = [formats.name(name) for name in dict.fromkeys(names)]
+    unique = [_short(name) for name in dict.fromkeys(names)]
     if len(unique) <= MAX_NAMES:
         return ", ".join(unique)
     return f"{', '.join(unique[: MAX_NAMES - 1])} and {len(unique) - MAX_NAMES + 1} more"
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for what is said of it."""
+    return formats.name(name if len(name) <= MAX_NAME_CHARACTERS else f"{name[: MAX_NAME_CHARACTERS - 1]}…")
 
 
 def _cut(reasons: Iterable[Because]) -> Sequence[Because]:

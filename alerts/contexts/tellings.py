@@ -43,6 +43,13 @@ class Telling:
     left_out: Sequence[LeftOut] = ()
 
     @property
+    def held_because(self) -> str:
+        """What held it back, as the end of a sentence."""
+        if self.held_by == telling.FLAPPING:
+            return f"Held back, because {telling.FLAPPING}"
+        return f"Held back by {self.held_by}"
+
+    @property
     def is_nobody(self) -> bool:
         return not self.reached and not self.held_by
 

@@ -283,7 +283,7 @@ class TestIncidentPage:
         incidents.merge(incident=small, into=big, now=NOW)
 
         html = page(viewer, small.get_absolute_url())
-        assert f'<a href="{big.get_absolute_url()}">' in html
+        assert f'<a class="row-link" href="{big.get_absolute_url()}">' in html
         assert f"Merged into incident {big.pk}" in text_of(html)
 
     def test_lists_who_was_told_with_every_try(self, viewer: Client, feature: Feature, team: Team) -> None:
