@@ -7,12 +7,14 @@ In this order, the first that is due:
 
 1. A message that was held back goes out once nothing holds it back any more; the opening that could be told to
    nobody, once somebody can be told.
-2. The next step of the escalation policy, while nobody has acknowledged the incident.
+2. Others are told where every message of the opening was given up; then the next step of the escalation policy,
+   while nobody has acknowledged the incident.
 3. What became known since somebody was last told, at most every five minutes.
 4. That the incident is still open, every four hours while nobody has acknowledged it.
 5. A reminder of who acknowledged it, and that nobody has it any more where they have not said anything for long.
 
-An incident that comes and goes (flapping) tells at most once an hour, also of its end.
+An incident that comes and goes (flapping) tells of that at most once an hour, also of its end. It escalates as any
+other does: nobody has acknowledged it.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ REOPENS_WITHIN: Final = timedelta(minutes=30)
 """A target in trouble again within so long of its incident's end has the same incident again."""
 
 FLAPS_AFTER: Final = 3
-"""So many reopenings are a pattern."""
+FLAPS_WITHIN: Final = timedelta(hours=6)
+"""So many reopenings within so long are a pattern."""
 
 LOOK_AGAIN: Final = timedelta(minutes=1)
 """While something holds a message back, or there is nobody to tell: whoever ends a silence early, or adds a channel,
@@ -48,6 +51,8 @@ class Action(StrEnum):
     """Nobody has been told yet: tell whoever can be told by now."""
     ESCALATE = "escalate"
     """The policy's next step."""
+    REROUTE = "reroute"
+    """Everybody who was to be told could not be: others."""
     UPDATE = "update"
     REPEAT = "repeat"
     REMIND = "remind"
@@ -116,7 +121,7 @@ class Standing:
     """Where an incident stands, as far as telling of it goes.
 
     `held_until` is set while something holds messages back, `was_held` while a message is. `heard_at` is when
-    whoever acknowledged the incident last said something.
+    whoever acknowledged the incident last said something. `is_unheard`: every message of the opening was given up.
     """
 
     state: str
@@ -128,6 +133,7 @@ class Standing:
     held_until: datetime | None = None
     was_held: bool = False
     heard_at: datetime | None = None
+    is_unheard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +171,8 @@ _Due = Sequence[tuple[Action, datetime | None]]
 def _open(standing: Standing) -> _Due:
     told_at = standing.told_at
     return [
-        (Action.ESCALATE, standing.next_step_at and _not_before(standing, standing.next_step_at)),
+        (Action.REROUTE, standing.told_at if standing.is_unheard else None),
+        (Action.ESCALATE, standing.next_step_at),
         (Action.UPDATE, _update_at(standing)),
         (Action.REPEAT, told_at and told_at + REPEAT_EVERY),
     ]

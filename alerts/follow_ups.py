@@ -5,17 +5,25 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 
 from . import incidents, telling
 from .directory import Directory
 from .escalation import Action, next_step
 from .models import FollowUp, Incident, Notification
+from .notifications import OPENINGS
+from .silences import Holds, teams_that_hold
 
 Event = Notification.Event
 
 
 def due(*, now: datetime, limit: int) -> list[int]:
-    """The incidents that are to be looked at, longest due first."""
+    """The incidents that are to be looked at, longest due first.
+
+    Also those on which a silence or a maintenance window has begun since they were told, and those of which every
+    message was given up: no clock of theirs knows of either.
+    """
+    _look_at_once(now)
     found = FollowUp.objects.filter(next_at__lte=now).order_by("next_at", "pk")
     return list(found.values_list("pk", flat=True)[:limit])
 
@@ -38,13 +46,16 @@ def follow_up(*, incident_id: int, now: datetime) -> Action:
             return Action.NOTHING
         row = telling.follow_up_of(incident)
         hold = None if incident.state == Incident.State.RESOLVED else Directory(now=now).hold_on(incident)
-        plan = next_step(telling.standing_of(incident, row, hold), now)
+        is_unheard = telling.is_unheard(incident, row)
+        plan = next_step(telling.standing_of(incident, row, hold, is_unheard=is_unheard), now)
         match plan.action:
             case Action.RELEASE:
                 telling.release(incident=incident, now=now)
             case Action.ANNOUNCE:
                 if not telling.announce(incident=incident, now=now):
                     return Action.NOTHING
+            case Action.REROUTE:
+                telling.reroute(incident=incident, now=now)
             case Action.ESCALATE:
                 telling.escalate(incident=incident, now=now)
             case Action.UPDATE:
@@ -57,15 +68,27 @@ def follow_up(*, incident_id: int, now: datetime) -> Action:
                 telling.tell_end(incident=incident, now=now)
             case Action.UNACKNOWLEDGE:
                 incidents.unacknowledge(incident=incident, now=now)
-            case Action.NOTHING if hold and _is_step_held(incident, row, now):
-                # Once, so that the incident's page says why the step was not taken.
-                telling.release(incident=incident, now=now)
+            case Action.NOTHING if hold and row.held_since is None and incident.state == Incident.State.OPEN:
+                # Once: so the incident's page says it, and what was not told is told when nothing holds it any more.
+                telling.hold(incident=incident, now=now)
             case Action.NOTHING:
                 FollowUp.objects.filter(pk=incident_id).update(next_at=plan.look_at)
         return plan.action
 
 
-def _is_step_held(incident: Incident, row: FollowUp, now: datetime) -> bool:
-    """Whether a step of the policy is due that has not been noted as held back."""
-    is_due = row.next_step_at is not None and row.next_step_at <= now
-    return incident.state == Incident.State.OPEN and is_due and row.held_since is None
+def _look_at_once(now: datetime) -> None:
+    told = FollowUp.objects.filter(
+        incident__state=Incident.State.OPEN, told_at__isnull=False, held_since=None
+    ).exclude(next_at__lte=now)
+    openings = Notification.objects.filter(incident=OuterRef("incident"), event__in=OPENINGS)
+    live = openings.filter(state__in=[Notification.State.PENDING, Notification.State.DELIVERED])
+    given_up = openings.filter(state=Notification.State.UNDELIVERABLE, finished_at__gt=OuterRef("told_at"))
+    ids = set(told.filter(~Exists(live), Exists(given_up)).values_list("pk", flat=True))
+    if teams := teams_that_hold(now):
+        holds = Holds(teams, now=now)
+        silenced = told.filter(incident__feature__team__in=teams)
+        for row in silenced.select_related("incident__feature", "incident__component"):
+            if holds.on(row.incident):
+                ids.add(row.pk)
+    if ids:
+        FollowUp.objects.filter(pk__in=ids).update(next_at=now)

@@ -33,7 +33,8 @@ class IncidentFacts:
 
     `figures` are the numbers behind the summary, `attribution` how the components share in it and `changes` what
     changed before; events written before there were any lack them. `opened_at` is the first time, `reopened_at`
-    the last one that it came back. `evidence` are the names of the conditions that hold, sorted.
+    the last one that it came back. `evidence` are the names of the conditions that hold, sorted;
+    `paging_ended_at` is since when none of a page's would page.
     """
 
     state: str
@@ -56,6 +57,7 @@ class IncidentFacts:
     reopenings: int = 0
     is_flapping: bool = False
     evidence: Sequence[str] = field(default_factory=list)
+    paging_ended_at: datetime | None = None
 
 
 def replay(events: Iterable[Event]) -> IncidentFacts:
@@ -93,9 +95,19 @@ def after(facts: IncidentFacts | None, event: Event) -> IncidentFacts:
     match event.kind:
         case "evidence":
             joined, left = event.details.get("joined", ()), event.details.get("left", ())
-            return replace(facts, evidence=sorted({*facts.evidence, *joined} - set(left)))
+            is_paging = event.details.get("is_paging")
+            return replace(
+                facts,
+                evidence=sorted({*facts.evidence, *joined} - set(left)),
+                paging_ended_at=(
+                    facts.paging_ended_at if is_paging is None else None if is_paging else event.at
+                ),
+            )
         case "severity_raised":
-            return replace(facts, **_found(event))
+            raised = replace(facts, **_found(event))
+            if not event.details.get("is_acknowledgement_taken_back"):
+                return raised
+            return replace(raised, state="open", acknowledged_at=None, acknowledged_by="")
         case "cause_changed":
             return replace(
                 facts,
@@ -121,7 +133,9 @@ def after(facts: IncidentFacts | None, event: Event) -> IncidentFacts:
                 resolved_reason="",
                 reopened_at=event.at,
                 reopenings=facts.reopenings + 1,
+                is_flapping=event.details.get("is_flapping", facts.is_flapping),
                 evidence=sorted(event.details["evidence"]),
+                paging_ended_at=None,
             )
         case "flapping":
             return replace(facts, is_flapping=True)
@@ -156,4 +170,5 @@ def _resolved(facts: IncidentFacts, event: Event) -> IncidentFacts:
         resolved_by=event.actor,
         resolved_reason=event.reason,
         evidence=[],
+        paging_ended_at=None,
     )

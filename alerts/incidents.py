@@ -20,7 +20,7 @@ from budgets import audit
 from budgets.models import Component, Feature
 
 from .directory import Directory
-from .escalation import FLAPS_AFTER, REOPENS_WITHIN
+from .escalation import FLAPS_AFTER, FLAPS_WITHIN, REOPENS_WITHIN
 from .history import IncidentFacts, after
 from .models import Incident, IncidentEvent, Notification
 from .rules import Reason
@@ -112,7 +112,7 @@ def open_incident(
         ended = ended_lately([target.feature.pk], now=now)
     if (earlier := ended.get(target.key)) is not None:
         with transaction.atomic():
-            return _reopen(Incident.objects.for_step(earlier), finding, evidence, now)
+            return _come_back(Incident.objects.for_step(earlier), finding, evidence, now)
     event = IncidentEvent(
         kind=Kind.OPENED,
         at=now,
@@ -165,23 +165,38 @@ def ended_lately(feature_ids: Collection[int], *, now: datetime) -> dict[TargetK
     }
 
 
-def _reopen(
+def _come_back(
     incident: Incident, finding: Finding, evidence: Collection[str], now: datetime
 ) -> Incident | None:
     """None where somebody was faster, or another incident of the target opened meanwhile."""
     if incident.state != Incident.State.RESOLVED:
         return None
-    details = {**finding.details, "evidence": sorted(evidence)}
     try:
-        with transaction.atomic():
-            _step(incident, Kind.REOPENED, now, reason=finding.reason, details=details)
+        return reopen(incident=incident, finding=finding, evidence=evidence, now=now)
     except IntegrityError as error:
         if _is_second(error):
             return None
         raise
-    if incident.reopenings >= FLAPS_AFTER and not incident.is_flapping:
-        _step(incident, Kind.FLAPPING, now, details={"reopenings": incident.reopenings})
-    tell(incident=incident, event=Notification.Event.REOPENED, now=now)
+
+
+def reopen(*, incident: Incident, finding: Finding, evidence: Collection[str], now: datetime) -> Incident:
+    """Opens an incident again that has ended, or that nobody would have been paged for by now, and tells of it.
+
+    Whoever had it does not have it any more. Where that happens too often, it is flapping until it is rarer again.
+    """
+    recent = incident.events.filter(kind=Kind.REOPENED, at__gt=now - FLAPS_WITHIN).count() + 1
+    flaps = recent >= FLAPS_AFTER
+    begins_to_flap = flaps and not incident.is_flapping
+    details = {
+        **finding.details,
+        "evidence": sorted(evidence),
+        "is_flapping": flaps and incident.is_flapping,
+    }
+    with transaction.atomic():
+        _step(incident, Kind.REOPENED, now, reason=finding.reason, details=details)
+        if begins_to_flap:
+            _step(incident, Kind.FLAPPING, now, details={"reopenings": recent})
+        tell(incident=incident, event=Notification.Event.REOPENED, now=now)
     return incident
 
 
@@ -194,19 +209,30 @@ def _is_second(error: IntegrityError) -> bool:
 def raise_severity(*, incident: Incident, finding: Finding, now: datetime) -> Incident:
     """Makes a ticket a page and tells of it as of an opening, also those who take only pages.
 
-    Who acknowledged the ticket still has it: the state stays.
+    Who acknowledged the ticket has not seen the page: it is open, and escalates until somebody acknowledges it.
     """
+    is_acknowledged = incident.state == Incident.State.ACKNOWLEDGED
+    details = {**finding.details, **({"is_acknowledgement_taken_back": True} if is_acknowledged else {})}
     with transaction.atomic():
-        _step(incident, Kind.SEVERITY_RAISED, now, reason=finding.reason, details=finding.details)
+        _step(incident, Kind.SEVERITY_RAISED, now, reason=finding.reason, details=details)
         tell(incident=incident, event=Notification.Event.OPENED, now=now)
     return incident
 
 
 def change_evidence(
-    *, incident: Incident, joined: Collection[str], left: Collection[str], now: datetime
+    *,
+    incident: Incident,
+    joined: Collection[str],
+    left: Collection[str],
+    is_paging: bool | None = None,
+    now: datetime,
 ) -> Incident:
-    """Notes which conditions began to hold and which ended; nobody is told."""
-    _step(incident, Kind.EVIDENCE, now, details={"joined": sorted(joined), "left": sorted(left)})
+    """Notes which conditions began to hold and which ended, and whether one of them pages, where that changed;
+    nobody is told."""
+    details: dict[str, Any] = {"joined": sorted(joined), "left": sorted(left)}
+    if is_paging is not None:
+        details["is_paging"] = is_paging
+    _step(incident, Kind.EVIDENCE, now, details=details)
     return incident
 
 

@@ -18,6 +18,7 @@ from .causes_due import CausesDue
 from .changes import RecentChanges
 from .conditions import Condition, Watch
 from .directory import Directory
+from .escalation import REOPENS_WITHIN
 from .findings import finding_of
 from .models import AlertRule, Incident, Severity
 from .rules import OUTAGE, Reason
@@ -169,7 +170,20 @@ class _Settlement:
                 finding = self._finding(worst, incident, reads_requests=self.read.causes_due.take_for_news())
                 incidents.raise_severity(incident=incident, finding=finding, now=self.now)
                 self.done.raised.append(incident.pk)
-            self._feed(incident, worst)
+            elif worst is not None and self._pages_again(incident, conditions):
+                finding = self._finding(worst, incident, reads_requests=self.read.causes_due.take_for_news())
+                evidence = self._evidence_of(incident)
+                incidents.reopen(incident=incident, finding=finding, evidence=evidence, now=self.now)
+                self.done.opened.append(incident.pk)
+            self._feed(incident, worst, is_paging=_would_page(conditions))
+
+    def _pages_again(self, incident: Incident, conditions: Collection[Condition]) -> bool:
+        """Whether a page begins anew in an incident that only slower rules have kept open.
+
+        After an outage they do for hours, and whoever acknowledged it has long gone back to bed.
+        """
+        ended_at = incident.paging_ended_at
+        return ended_at is not None and self.now - ended_at >= REOPENS_WITHIN and _would_page(conditions)
 
     def _open(self, worst: Condition) -> None:
         name = worst.component
@@ -206,18 +220,24 @@ class _Settlement:
             known=incident,
         )
 
-    def _feed(self, incident: Incident, worst: Condition | None) -> None:
+    def _feed(self, incident: Incident, worst: Condition | None, *, is_paging: bool) -> None:
         """Notes the conditions that joined the incident or left it.
 
         A component that joins may be the cause, and an error budget that fell below another threshold is what is
         to be told now.
         """
-        recorded = set(incident.evidence)
-        component = incident.component.name if incident.component else None
-        current = self._evidence(incident.milestone, component, incident.severity)
+        recorded, current = set(incident.evidence), self._evidence_of(incident)
         joined, left = current - recorded, recorded - current
-        if joined or left:
-            incidents.change_evidence(incident=incident, joined=joined, left=left, now=self.now)
+        was_paging = incident.paging_ended_at is None
+        has_turned = incident.severity == Severity.PAGE and is_paging != was_paging
+        if joined or left or has_turned:
+            incidents.change_evidence(
+                incident=incident,
+                joined=joined,
+                left=left,
+                is_paging=is_paging if has_turned else None,
+                now=self.now,
+            )
         if worst is None:
             return
         has_new_component = incident.component is None and any(
@@ -247,6 +267,10 @@ class _Settlement:
                 is_news=is_news or is_other,
                 now=self.now,
             )
+
+    def _evidence_of(self, incident: Incident) -> set[str]:
+        component = incident.component.name if incident.component else None
+        return self._evidence(incident.milestone, component, incident.severity)
 
     def _evidence(self, milestone: str | None, component: str | None, severity: str) -> set[str]:
         """The names of the conditions that hold: the target's, and under a milestone's page those of the
@@ -327,6 +351,10 @@ def _urgency(condition: Condition) -> tuple[bool, int, bool]:
         _KINDS.index(condition.rule.kind),
         condition.key != OUTAGE,
     )
+
+
+def _would_page(conditions: Iterable[Condition]) -> bool:
+    return any(one.is_active and one.severity == Severity.PAGE for one in conditions)
 
 
 def _weight(reason: str) -> int:

@@ -57,6 +57,13 @@ def facts_of(incident: Incident) -> dict[str, str]:
     }
 
 
+def teams_that_hold(now: datetime) -> set[int]:
+    """Ids of the teams that have a silence in force, or a maintenance window that may be open."""
+    silences = Silence.objects.in_force(now).values_list("team", flat=True)
+    windows = MaintenanceWindow.objects.filter(is_enabled=True).values_list("team", flat=True)
+    return {*silences, *windows}
+
+
 class Holds:
     """What holds messages of these teams back now: two queries, however many incidents are asked about."""
 

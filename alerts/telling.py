@@ -16,7 +16,7 @@ from budgets.models import User
 
 from .directory import Directory
 from .escalation import FLAPPING_EVERY, Policy, Standing, next_step
-from .models import Channel, FollowUp, Incident, IncidentEvent, Notification
+from .models import Channel, FollowUp, Incident, IncidentEvent, Notification, Severity
 from .notifications import OPENINGS, write
 from .recipients import FOR_PROGRAMS, HOLDS_ALERTS, Recipients, freeze, of_step, personal_channels, whole_team
 from .silences import Hold
@@ -26,7 +26,16 @@ Event = Notification.Event
 FLAPPING = "it comes and goes: one message an hour"
 # The steps of a policy that reach nobody are passed over at once, to the end of the last round.
 NOBODY = "the policy reached nobody"
+# Every message of the opening was given up.
+UNREACHED = "nobody else could be reached"
 
+_BEGINNINGS = (
+    IncidentEvent.Kind.OPENED,
+    IncidentEvent.Kind.REOPENED,
+    IncidentEvent.Kind.SEVERITY_RAISED,
+    IncidentEvent.Kind.UNACKNOWLEDGED,
+)
+_LIVE = (Notification.State.PENDING, Notification.State.DELIVERED)
 _OFTEN = frozenset({Event.UPDATED, Event.REPEATED, Event.REMINDER})
 
 
@@ -51,13 +60,19 @@ def tell(
     follow_up = FollowUp(incident=incident) if is_new else follow_up_of(incident)
     directory = directory or Directory(now=now)
     if event in OPENINGS:
-        if event == Event.OPENED:
+        if event != Event.UNACKNOWLEDGED:
+            # Also of one that came back: it may be a page by now, which is for others.
             follow_up.policy = freeze(incident, directory)
-        else:
-            follow_up.heard_at = None
+        follow_up.heard_at = None
         follow_up.step = follow_up.round = 0
         follow_up.news_at = None
+        # Whatever holds it is noted with each of its beginnings.
+        follow_up.held_by = ""
         written = _open(incident, follow_up, event, now, note, directory)
+    elif event == Event.REPEATED and not _was_told(incident, follow_up):
+        # Whoever was to hear of it could not be told then.
+        follow_up.step = follow_up.round = 0
+        written = _open(incident, follow_up, _opening(incident), now, note, directory)
     elif event == Event.RESOLVED and _may_come_back(incident) and _is_too_soon(incident, follow_up, now):
         _let_go(follow_up)
         follow_up.news_at = now
@@ -90,10 +105,18 @@ def note_word(*, incident: Incident, now: datetime) -> None:
 
 
 def release(*, incident: Incident, now: datetime) -> list[Notification]:
-    """Tells what was held back, now that nothing holds it any more; where something does, notes what."""
+    """Tells what was held back, now that nothing holds it any more; where something does, notes what.
+
+    Where that was neither an opening nor a step of the policy, those who know hear that it is still open.
+    """
     follow_up = follow_up_of(incident)
     directory = Directory(now=now)
-    written = _open(incident, follow_up, _opening(incident), now, "", directory)
+    is_step_due = follow_up.next_step_at is not None and follow_up.next_step_at <= now
+    if directory.hold_on(incident) or is_step_due or _has_untold_opening(incident):
+        written = _open(incident, follow_up, _opening(incident), now, "", directory)
+    else:
+        _let_go(follow_up)
+        written = _follow(incident, follow_up, Event.REPEATED, now, "")
     _save(incident, follow_up, now, directory)
     return written
 
@@ -109,6 +132,65 @@ def announce(*, incident: Incident, now: datetime) -> list[Notification]:
         written = _open(incident, follow_up, _opening(incident), now, "", directory)
     _save(incident, follow_up, now, directory)
     return written
+
+
+def hold(*, incident: Incident, now: datetime) -> None:
+    """Notes that a silence or a maintenance window holds back what is to be told of an incident that was told
+    before it began."""
+    follow_up = follow_up_of(incident)
+    directory = Directory(now=now)
+    found = directory.hold_on(incident)
+    if found is not None:
+        _hold(incident, follow_up, Event.REPEATED, found.text, found.until, now)
+    _save(incident, follow_up, now, directory)
+
+
+def reroute(*, incident: Incident, now: datetime) -> list[Notification]:
+    """Tells others of an opening whose messages were all given up: whom the next step of the policy names, or those
+    of the team who have not been tried."""
+    follow_up = follow_up_of(incident)
+    directory = Directory(now=now)
+    if follow_up.next_step_at is not None:
+        written = _take_step(incident, follow_up, _opening(incident), now, "", directory)
+    else:
+        recipients, everybody = Recipients(), whole_team(incident, directory)
+        given_up = _openings(incident).filter(state=Notification.State.UNDELIVERABLE)
+        tried = set(given_up.values_list("channel_id", flat=True))
+        for pk, (channel, because) in everybody.told.items():
+            if pk in tried:
+                recipients.leave_out(channel.name, "its message was given up")
+            else:
+                recipients.add(channel, f"{UNREACHED}; {because}")
+        recipients.left_out += everybody.left_out
+        written = _send(incident, follow_up, _opening(incident), recipients, now, "")
+    # Also where that was nobody: it is tried again when the incident is told of again.
+    follow_up.told_at = now
+    _save(incident, follow_up, now, directory)
+    return written
+
+
+def is_unheard(incident: Incident, follow_up: FollowUp) -> bool:
+    """Whether every message of the opening was given up since anybody was last told."""
+    return (
+        follow_up.told_at is not None
+        and not _told_before(incident).exists()
+        and _openings(incident)
+        .filter(state=Notification.State.UNDELIVERABLE, finished_at__gt=follow_up.told_at)
+        .exists()
+    )
+
+
+def _openings(incident: Incident) -> QuerySet[Notification]:
+    return Notification.objects.filter(incident=incident, event__in=OPENINGS)
+
+
+def _has_untold_opening(incident: Incident) -> bool:
+    """Whether it opened, came back or became a page since anybody was last told of such."""
+    steps = incident.events.filter(kind__in=_BEGINNINGS).order_by("pk")
+    told = _openings(incident).order_by("created_at")
+    began_at = steps.values_list("at", flat=True).last()
+    told_at = told.values_list("created_at", flat=True).last()
+    return told_at is None or (began_at is not None and began_at > told_at)
 
 
 def _opening(incident: Incident) -> Event:
@@ -140,7 +222,9 @@ def escalate(*, incident: Incident, now: datetime) -> list[Notification]:
     return written
 
 
-def standing_of(incident: Incident, follow_up: FollowUp, hold: Hold | None) -> Standing:
+def standing_of(
+    incident: Incident, follow_up: FollowUp, hold: Hold | None, *, is_unheard: bool = False
+) -> Standing:
     """What the clock looks at."""
     return Standing(
         state=str(incident.state),
@@ -152,6 +236,7 @@ def standing_of(incident: Incident, follow_up: FollowUp, hold: Hold | None) -> S
         held_until=hold.until if hold else None,
         was_held=follow_up.held_since is not None,
         heard_at=follow_up.heard_at,
+        is_unheard=is_unheard,
     )
 
 
@@ -166,19 +251,39 @@ def _open(
     note: str,
     directory: Directory,
 ) -> list[Notification]:
-    hold = directory.hold_on(incident)
-    held_by = hold.text if hold else FLAPPING if _is_too_soon(incident, follow_up, now) else ""
+    found = directory.hold_on(incident)
+    held_by = found.text if found else FLAPPING if _is_too_soon(incident, follow_up, now) else ""
+    # That a ticket became a page is another thing than that it came back once more.
+    if held_by == FLAPPING and _is_worse(incident):
+        held_by = ""
     if not held_by:
         _let_go(follow_up)
         if not _was_told(incident, follow_up):
             # What came while it was held back is told with the opening itself.
             follow_up.news_at = None
         return _take_step(incident, follow_up, event, now, note, directory)
+    _hold(incident, follow_up, event, held_by, found.until if found else None, now)
+    return []
+
+
+def _hold(
+    incident: Incident,
+    follow_up: FollowUp,
+    event: Event,
+    held_by: str,
+    until: datetime | None,
+    now: datetime,
+) -> None:
     if follow_up.held_by != held_by:
-        _log(incident, event, now, held_by=held_by, until=hold.until if hold else None)
+        _log(incident, event, now, held_by=held_by, until=until)
     follow_up.held_since = follow_up.held_since or now
     follow_up.held_by = held_by
-    return []
+
+
+def _is_worse(incident: Incident) -> bool:
+    """Whether it is a page of which only a ticket was told."""
+    told = _openings(incident).filter(severity=Severity.PAGE, state__in=_LIVE)
+    return incident.severity == Severity.PAGE and not told.exists()
 
 
 def _take_step(
@@ -272,7 +377,7 @@ def _told_before(incident: Incident) -> QuerySet[Notification]:
         ~Exists(ends),
         incident=incident,
         event__in=OPENINGS,
-        state__in=[Notification.State.PENDING, Notification.State.DELIVERED],
+        state__in=_LIVE,
     )
 
 

@@ -284,9 +284,14 @@ def _entry(event: IncidentEvent, incident: Incident) -> LogEntry:
             )
         case Kind.EVIDENCE:
             parts = [("Began", details.get("joined", [])), ("Ended", details.get("left", []))]
-            mark, text = "+", ". ".join(f"{word}: {_listed(names)}" for word, names in parts if names)
+            said = [f"{word}: {_listed(names)}" for word, names in parts if names]
+            if "is_paging" in details:
+                said.append("It would page again" if details["is_paging"] else "None of these would page any more")
+            mark, text = "+", ". ".join(said)
         case Kind.SEVERITY_RAISED:
             mark, text = "✕", f"Raised to a {details.get('severity', 'page')}"
+            if details.get("is_acknowledgement_taken_back"):
+                text += "; nobody has it any more"
         case Kind.CAUSE_CHANGED:
             cause = details.get("cause")
             text = (

@@ -35,5 +35,10 @@ class Migration(migrations.Migration):
             name='evidence',
             field=models.JSONField(default=list, help_text='The names of the conditions that hold for it, sorted'),
         ),
+        migrations.AddField(
+            model_name='incident',
+            name='paging_ended_at',
+            field=models.DateTimeField(help_text="Since when none of a page's conditions would page; empty: one does, or it is a ticket", null=True),
+        ),
         migrations.RunPython(fill_in_evidence, migrations.RunPython.noop),
     ]

@@ -63,6 +63,10 @@ class Incident(models.Model):
     evidence = models.JSONField(
         default=list, help_text="The names of the conditions that hold for it, sorted"
     )
+    paging_ended_at = models.DateTimeField(
+        null=True,
+        help_text="Since when none of a page's conditions would page; empty: one does, or it is a ticket",
+    )
     opened_at = models.DateTimeField()
     reopened_at = models.DateTimeField(null=True, help_text="The last time that it came back")
     reopenings = models.PositiveIntegerField(default=0)

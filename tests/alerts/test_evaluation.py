@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import pytest
@@ -11,6 +11,8 @@ from django.test.utils import CaptureQueriesContext
 
 from alerts import evaluation, incidents, locks
 from alerts.evaluation import evaluate, sweep
+from alerts.history import replay
+from alerts.incidents import facts_of
 from alerts.models import AlertRule, Incident, IncidentEvent, Notification, RuleState
 from budgets.features import declare_feature
 from budgets.models import Feature
@@ -765,3 +767,53 @@ def test_an_outage_of_everything_is_settled_a_few_features_at_a_time(monkeypatch
     assert done is not None
     assert len(done.opened) == 5
     assert Notification.objects.count() == 5
+
+
+# -- A page within an incident that is open for hours ------------------------------------------------
+
+
+def long_after_an_outage(feature: Feature) -> tuple[Incident, datetime]:
+    """An outage of twenty minutes that somebody acknowledged, and when only the slow rules still hold."""
+    for minute in range(20):
+        make_traffic(
+            feature, at=NOW + minute * MINUTE, count=60, over=60, over_ms=9_000, milestone="first_token"
+        )
+    at = NOW + 20 * MINUTE
+    look(feature, at)
+    incident = only_incident(feature)
+    incidents.acknowledge(incident_id=incident.pk, actor="kim@example.com", now=at + MINUTE)
+    while incident.paging_ended_at is None and at < NOW + timedelta(hours=12):
+        at += 10 * MINUTE
+        calm(feature, at)
+        look(feature, at)
+        incident = only_incident(feature)
+    assert (incident.state, incident.paging_ended_at) == ("acknowledged", at)
+    return incident, at
+
+
+def test_a_second_outage_pages_again_though_slow_rules_kept_the_incident_open() -> None:
+    feature = make_feature()
+    make_channel(feature.team)
+    incident, ended_at = long_after_an_outage(feature)
+    at = ended_at + 40 * MINUTE
+    for minute in range(10):
+        burn(feature, at - minute * MINUTE, bad=60)
+    assert look(feature, at).opened == (incident.pk,)
+    again = only_incident(feature)
+    assert (again.state, again.reopenings, again.paging_ended_at) == ("open", 1, None)
+    assert [event for _, event, _ in told(feature)] == ["opened", "acknowledged", "reopened"]
+    assert look(feature, at + MINUTE).opened == ()
+    assert replay(again.events.steps()) == facts_of(only_incident(feature))
+
+
+def test_a_page_that_only_paused_for_some_minutes_is_the_same() -> None:
+    feature = make_feature()
+    make_channel(feature.team)
+    incident, ended_at = long_after_an_outage(feature)
+    at = ended_at + 20 * MINUTE
+    for minute in range(10):
+        burn(feature, at - minute * MINUTE, bad=60)
+    assert look(feature, at).opened == ()
+    again = only_incident(feature)
+    assert (again.pk, again.state, again.paging_ended_at) == (incident.pk, "acknowledged", None)
+    assert [event for _, event, _ in told(feature)] == ["opened", "acknowledged"]

@@ -158,7 +158,7 @@ def test_a_channel_that_is_added_within_a_silence_hears_when_it_ends(team: Team,
     make_silence(team, ends_at=NOW + 2 * HOUR)
     make_channel(team, name="late")
     assert pass_until(incident, NOW + 2 * HOUR - MINUTE) == []
-    assert Action.ANNOUNCE in pass_until(incident, NOW + 2 * HOUR + MINUTE)
+    assert pass_until(incident, NOW + 2 * HOUR + MINUTE) == [Action.RELEASE]
     assert names(feature) == [("late", "opened")]
 
 
@@ -453,6 +453,180 @@ def test_acknowledging_what_is_held_back_lets_it_rest(team: Team, feature: Featu
     incidents.acknowledge(incident_id=incident.pk, actor=KIM, now=NOW + MINUTE)
     assert pass_until(incident, NOW + 3 * HOUR) == []
     assert told(feature) == []
+
+
+def test_a_silence_over_what_was_told_before_is_noted_and_its_end_is_told_to_those_who_know(
+    team: Team, feature: Feature
+) -> None:
+    make_channel(team, name="mail", kind="email", config={"to": [KIM]})
+    make_channel(team, name="hook")
+    incident = begin(feature)
+    make_silence(team, ends_at=NOW + 2 * HOUR)
+    assert due(now=NOW + MINUTE, limit=9) == [incident.pk]
+    assert follow_up(incident_id=incident.pk, now=NOW + MINUTE) == Action.NOTHING
+    row = FollowUp.objects.get(incident=incident)
+    assert (row.held_since, row.held_by) == (NOW + MINUTE, f"silence “Load test” of {KIM}")
+    assert told_of(incident)[-1]["held_by"] == row.held_by
+    assert due(now=NOW + MINUTE, limit=9) == [], "once"
+    assert pass_until(incident, NOW + 3 * HOUR) == [Action.RELEASE]
+    assert [one["event"] for one in told_of(incident)][1:] == ["incident.repeated", "incident.repeated"]
+    last = Notification.objects.order_by("pk").last()
+    assert last is not None
+    assert (last.channel.name, last.event, last.created_at) == ("mail", "incident.repeated", NOW + 2 * HOUR)
+    assert names(feature).count(("hook", "opened")) == 1
+
+
+def test_a_page_that_a_silence_held_back_is_told_as_an_opening_though_the_ticket_was_told_before(
+    team: Team, feature: Feature
+) -> None:
+    make_channel(team, name="mail", kind="email", config={"to": [KIM]})
+    incident = begin(feature, severity="ticket")
+    make_silence(team, ends_at=NOW + 2 * HOUR)
+    due(now=NOW + MINUTE, limit=9)
+    pass_until(incident, NOW + MINUTE)
+    incident.refresh_from_db()
+    incidents.raise_severity(incident=incident, finding=finding(), now=NOW + HOUR)
+    assert [one["event"] for one in told_of(incident) if "held_by" in one] == [
+        "incident.repeated",
+        "incident.opened",
+    ]
+    pass_until(incident, NOW + 2 * HOUR + MINUTE)
+    assert told(feature) == [("mail", "opened", "ticket"), ("mail", "opened", "page")]
+
+
+# -- Where what was told reached nobody ---------------------------------------------------------------
+
+
+def give_up(incident: Incident, now: datetime, **which: Any) -> None:
+    Notification.objects.filter(incident=incident, **which).update(
+        state="undeliverable", reason="permanent_error", finished_at=now, next_attempt_at=None
+    )
+
+
+def test_where_a_step_could_not_be_told_the_next_one_does_not_wait(team: Team, feature: Feature) -> None:
+    for name in ("first", "second"):
+        make_channel(team, name=name, kind="slack")
+    make_policy(team, [("channel", "first")], [("channel", "second")], wait_minutes=30)
+    incident = begin(feature)
+    assert due(now=NOW + MINUTE, limit=9) == []
+    give_up(incident, NOW + MINUTE)
+    assert due(now=NOW + MINUTE, limit=9) == [incident.pk]
+    assert follow_up(incident_id=incident.pk, now=NOW + MINUTE) == Action.REROUTE
+    assert names(feature) == [("first", "opened"), ("second", "opened")]
+
+
+def test_where_nobody_of_a_policy_could_be_told_the_rest_of_the_team_is_and_after_four_hours_all_again(
+    team: Team, feature: Feature
+) -> None:
+    for name in ("named", "other"):
+        make_channel(team, name=name, kind="slack")
+    make_policy(team, [("channel", "named")])
+    incident = begin(feature)
+    give_up(incident, NOW + MINUTE)
+    due(now=NOW + MINUTE, limit=9)
+    assert pass_until(incident, NOW + MINUTE) == [Action.REROUTE]
+    assert names(feature) == [("named", "opened"), ("other", "opened")]
+    latest = told_of(incident)[-1]
+    assert latest["told"][0]["because"].startswith("nobody else could be reached; ")
+    assert {"name": "named", "because": "its message was given up"} in latest["left_out"]
+    give_up(incident, NOW + 2 * MINUTE, channel__name="other")
+    due(now=NOW + 2 * MINUTE, limit=9)
+    assert pass_until(incident, NOW + 2 * MINUTE) == [Action.REROUTE]
+    assert told_of(incident)[-1]["told"] == []
+    assert due(now=NOW + HOUR, limit=9) == [], "nobody is left, and nothing new was given up"
+    assert pass_until(incident, NOW + 4 * HOUR + 2 * MINUTE) == [Action.REPEAT]
+    assert names(feature)[-1] == ("named", "opened")
+
+
+def test_one_that_somebody_heard_of_is_rerouted_to_nobody(team: Team, feature: Feature) -> None:
+    for name in ("works", "broken"):
+        make_channel(team, name=name, kind="slack")
+    incident = begin(feature)
+    give_up(incident, NOW + MINUTE, channel__name="broken")
+    assert due(now=NOW + MINUTE, limit=9) == []
+    incidents.acknowledge(incident_id=incident.pk, actor=KIM, now=NOW + MINUTE)
+    give_up(incident, NOW + MINUTE)
+    assert due(now=NOW + MINUTE, limit=9) == []
+
+
+# -- What becomes worse -------------------------------------------------------------------------------
+
+
+def test_a_ticket_that_somebody_acknowledged_escalates_when_it_becomes_a_page(
+    team: Team, feature: Feature
+) -> None:
+    for name in ("first", "second"):
+        make_channel(team, name=name, kind="slack")
+    make_policy(team, [("channel", "first")], [("channel", "second")])
+    incident = begin(feature, severity="ticket")
+    incidents.acknowledge(incident_id=incident.pk, actor=KIM, now=NOW + MINUTE)
+    incident.refresh_from_db()
+    incidents.raise_severity(incident=incident, finding=finding(), now=NOW + 8 * HOUR)
+    incident.refresh_from_db()
+    assert (incident.state, incident.acknowledged_by, incident.acknowledged_at) == ("open", "", None)
+    assert replay(incident.events.steps()) == facts_of(incident)
+    assert pass_until(incident, NOW + 9 * HOUR) == [Action.ESCALATE]
+    assert told(feature)[-2:] == [("first", "opened", "page"), ("second", "opened", "page")]
+
+
+def test_one_that_comes_back_as_a_page_goes_by_the_policy_for_pages(team: Team, feature: Feature) -> None:
+    for name in ("tickets", "pages"):
+        make_channel(team, name=name, kind="slack")
+        matcher = {"name": "severity", "operator": "=", "value": name.removesuffix("s")}
+        make_policy(team, [("channel", name)], name=name, matchers=[matcher], position=1)
+    incident = begin(feature, severity="ticket")
+    end(incident, NOW + 5 * MINUTE)
+    begin(feature, NOW + 10 * MINUTE)
+    assert told(feature) == [
+        ("tickets", "opened", "ticket"),
+        ("tickets", "resolved", "ticket"),
+        ("pages", "reopened", "page"),
+    ]
+
+
+def test_a_page_is_told_though_the_ticket_flaps(team: Team, feature: Feature) -> None:
+    make_channel(team, name="chat", kind="slack")
+    for number in range(4):
+        incident = begin(feature, NOW + number * 10 * MINUTE, severity="ticket")
+        end(incident, NOW + (number * 10 + 5) * MINUTE)
+    incident = begin(feature, NOW + 40 * MINUTE, severity="ticket")
+    assert incident.is_flapping
+    before = len(told(feature))
+    incidents.raise_severity(incident=incident, finding=finding(), now=NOW + 42 * MINUTE)
+    assert told(feature)[before:] == [("chat", "opened", "page")]
+
+
+def test_a_page_that_flaps_takes_the_steps_of_its_policy_without_waiting(
+    team: Team, feature: Feature
+) -> None:
+    for name in ("first", "second"):
+        make_channel(team, name=name, kind="slack")
+    make_policy(team, [("channel", "first")], [("channel", "second")])
+    come_and_go(feature, times=3)
+    incident = begin(feature, NOW + 30 * MINUTE)
+    assert incident.is_flapping
+    assert pass_until(incident, NOW + 90 * MINUTE) == [Action.RELEASE, Action.ESCALATE]
+    first, second = Notification.objects.order_by("-pk")[:2][::-1]
+    assert second.created_at - first.created_at == 5 * MINUTE
+
+
+def test_reopenings_that_are_hours_apart_are_no_flapping(team: Team, feature: Feature) -> None:
+    incident = begin(feature)
+    for number in range(1, 6):
+        end(incident, NOW + (number * 4 * HOUR) - MINUTE)
+        incident = begin(feature, NOW + number * 4 * HOUR)
+    assert (incident.reopenings, incident.is_flapping) == (5, False)
+
+
+def test_flapping_is_over_when_reopenings_are_rare_again(team: Team, feature: Feature) -> None:
+    incident = come_and_go(feature, times=4)
+    incident.refresh_from_db()
+    assert incident.is_flapping
+    incident = begin(feature, NOW + 40 * MINUTE)
+    end(incident, NOW + 9 * HOUR)
+    incident = begin(feature, NOW + 9 * HOUR + MINUTE)
+    assert not incident.is_flapping
+    assert replay(incident.events.steps()) == facts_of(incident)
 
 
 # -- Coming back ------------------------------------------------------------------------------------
