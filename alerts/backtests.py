@@ -1,29 +1,34 @@
-"""When rules would have fired in the last weeks, by the counters that are kept: shown before a rule is saved."""
+"""When rules would have fired in the last weeks, by what is kept of them: shown before a rule is saved."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from budgets.burn_rates import Severity
 from budgets.limits import budgets_in_force
-from budgets.minute_counts import minute_counts
-from budgets.models import Feature, Series
+from budgets.models import Component, Feature, Series
 
-from .explanations import Explanation, explain, longest_window
+from .clauses import window_words
+from .episodes import Episode, episodes, together
+from .error_budget_rules import ErrorBudgetRule, ForecastRule
+from .explanations import Explanation, explain
+from .latency_rules import ThresholdRule, TrendRule
+from .lookbacks import looks_back
+from .minutes import Minutes
 from .models import AlertRule
-from .replays import Episode, Minutes, Transition, episodes, is_replayable, replay, together
-from .rules import Rule, Status
+from .pasts import Past, needs_minutes, past_of
+from .replays import Transition, replay
+from .rules import BurnRateRule, ComponentOverrunRule, OutageRule, Rule, Status
+from .series_rules import NoDataRule, TimeoutsRule, UnallocatedComponentRule
 from .sights import COMPONENT, MILESTONE, Scene, sights_of
 
 DAYS = 28
 TRAFFIC_DAYS = 7
 """What the feature's traffic is taken from."""
 
-NOT_REPLAYED = "Rules of this kind are not replayed: they look at more than counters."
-
-_HOUR = timedelta(hours=1)
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +59,6 @@ class Backtest:
     """Before it only hours are kept."""
     requests_per_hour: float
     """The mean of the last days."""
-    left_out: tuple[str, ...]
-    """Keys of rules that cannot be replayed."""
     notes: tuple[str, ...]
     """How far this can be relied upon, for a person."""
 
@@ -120,11 +123,12 @@ def study_rule(*, rule: AlertRule, now: datetime, days: int = DAYS) -> RuleStudy
         f"{MILESTONE}{milestone}" if component is None else f"{COMPONENT}{component}"
         for milestone, component in series.values_list("milestone", "component__name").distinct()
     }
-    withdrawn, sights = sights_of(rule, Scene(feature, budgets, sorted(targets)))
+    declared = Component.objects.filter(feature=feature, state=Component.State.DECLARED)
+    scene = Scene(feature, budgets, sorted(targets), set(declared.values_list("name", flat=True)))
+    withdrawn, sights = sights_of(rule, scene)
     by_target: dict[str, dict[str, Rule]] = {}
     for key, sight in sights.items():
-        if is_replayable(sight.judge):
-            by_target.setdefault(sight.target, {})[key] = sight.judge
+        by_target.setdefault(sight.target, {})[key] = sight.judge
     found = {}
     for target, rules in by_target.items():
         kind, name = target.split(":", 1)
@@ -140,8 +144,6 @@ def study_rule(*, rule: AlertRule, now: datetime, days: int = DAYS) -> RuleStudy
     note = ""
     if not sights:
         note = f"There is nothing that it would watch now ({str(withdrawn).replace('_', ' ')})."
-    elif not found:
-        note = NOT_REPLAYED
     return RuleStudy(found, note)
 
 
@@ -158,33 +160,33 @@ def backtest(
     """When these rules of a milestone or a component, by their keys, would have fired.
 
     What was judged stays as it was judged: by the limits that were in force then, at the objective that the
-    rules have. Two statements, whatever the rules.
+    rules have. As many statements for one rule as for many.
     """
     if (milestone is None) == (component is None):
         raise ValueError("a backtest is of a milestone or of a component")
     start = now - timedelta(days=days)
-    replayable = {key: rule for key, rule in rules.items() if is_replayable(rule)}
-    counts = minute_counts(
+    past = past_of(
         feature=feature,
         environment=environment,
-        target=f"milestone:{milestone}" if component is None else f"component:{component}",
-        start=start - longest_window(replayable),
-        end=now,
+        target=f"{MILESTONE}{milestone}" if component is None else f"{COMPONENT}{component}",
+        rules=rules.values(),
+        start=start,
         now=now,
     )
-    minutes = Minutes(counts.start, **counts.counters)
-    transitions = {key: list(replay(rule, minutes, since=start)) for key, rule in replayable.items()}
+    transitions = {
+        key: list(replay(rule, past.shown_to(rule), since=past.replayed_from(rule, start)))
+        for key, rule in rules.items()
+    }
     firings = [firing for key, several in transitions.items() for firing in _firings(key, several)]
     return Backtest(
         start=start,
         end=now,
         firings=tuple(sorted(firings, key=lambda one: one.start)),
         incidents=tuple(episodes(together(transitions))),
-        measured_from=counts.measured_from,
-        exact_from=counts.exact_from,
-        requests_per_hour=_requests_per_hour(minutes, counts.measured_from, now),
-        left_out=tuple(key for key in rules if key not in replayable),
-        notes=tuple(_notes(start, now, counts.measured_from, counts.exact_from, has_rules=bool(replayable))),
+        measured_from=past.measured_from,
+        exact_from=past.exact_from,
+        requests_per_hour=_requests_per_hour(past.minutes, past.measured_from, now),
+        notes=tuple(dict.fromkeys(_notes(start, now, past, rules.values()))),
     )
 
 
@@ -213,23 +215,54 @@ def _requests_per_hour(minutes: Minutes, measured_from: datetime | None, now: da
     return float(minutes.total[first:].sum()) / ((now - since) / _HOUR)
 
 
-def _notes(
-    start: datetime, now: datetime, measured_from: datetime | None, exact_from: datetime, *, has_rules: bool
-) -> Iterable[str]:
-    if not has_rules:
-        yield NOT_REPLAYED
-        return
+def _notes(start: datetime, now: datetime, past: Past, rules: Collection[Rule]) -> Iterable[str]:
+    measured_from, exact_from = past.measured_from, past.exact_from
     if measured_from is None:
         yield f"Nothing was measured between {_day(start)} and {_day(now)}."
         return
     if measured_from > start:
         yield f"Nothing was measured before {_day(measured_from)}."
+    for rule in rules:
+        full_from = measured_from + looks_back(rule)
+        if isinstance(rule, _LOOKS_BACK_DAYS) and full_from > start:
+            length = looks_back(rule) // _DAY
+            yield (
+                f"It looks back {length} days. Until {_day(full_from)} it sees less, as it would have seen then."
+                if full_from < now
+                else f"It looks back {length} days and sees less so far, as it would have seen then."
+            )
     if exact_from > max(start, measured_from):
-        yield (
-            f"Before {_day(exact_from)} only hours are kept: what windows shorter than an hour held is estimated there, "
-            "as if each hour had been even."
+        yield from (
+            f"Before {_day(exact_from)} only hours are kept{said}." for said in map(_of_hours, rules) if said
         )
-    yield "What was judged stays as it was judged, by the latency budget that was in force then."
+    if any(isinstance(rule, _JUDGED) for rule in rules):
+        yield "What was judged stays as it was judged, by the latency budget that was in force then."
+
+
+_JUDGED = BurnRateRule | OutageRule | ComponentOverrunRule | ErrorBudgetRule | ForecastRule
+_LOOKS_BACK_DAYS = TrendRule | ErrorBudgetRule | ForecastRule
+
+
+def _of_hours(rule: Rule) -> str:
+    """What it means to the rule that only hours are kept."""
+    match rule:
+        case ThresholdRule() if needs_minutes(rule):
+            return f", which have no percentile of {window_words(rule.window)}: nothing is replayed there"
+        case ThresholdRule():
+            return ": the percentile is known there as each hour ends"
+        case NoDataRule():
+            return ", which do not tell for how long nothing was measured: nothing is replayed there"
+        case (
+            BurnRateRule()
+            | OutageRule()
+            | ComponentOverrunRule()
+            | TimeoutsRule()
+            | UnallocatedComponentRule()
+        ):
+            return (
+                ": what windows shorter than an hour held is estimated there, as if each hour had been even"
+            )
+    return ""
 
 
 def _day(at: datetime) -> str:

@@ -34,6 +34,8 @@ FORECAST_HOURS: Final = 6
 _CONFIDENCE: Final = 0.95
 
 HourArray = npt.NDArray[np.int64]
+Ratio = Any
+"""A float, or an array of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,10 +77,16 @@ class ErrorBudgetRule(Rule):
             return Finding(Verdict.HOLDS, reason, evidence, severity=severity)
         if previous.status != Status.INACTIVE:
             evidence["lowest_ratio"] = lowest = _lowest(previous, left)
-            leaves_above = threshold + SWING_RATIO if is_exhausting else max(threshold, lowest + SWING_RATIO)
-            if not left > leaves_above:
+            if not left > self.leaves_above(lowest):
                 return Finding(Verdict.BETWEEN, Reason.BUDGET_LOW, evidence)
         return Finding(Verdict.CLEAR, Reason.BUDGET_LEFT, evidence)
+
+    def leaves_above(self, lowest_ratio: Ratio) -> Ratio:
+        """Of how much must be left for the condition to be over, by the least that was left: one ratio or many."""
+        threshold = self.remaining_percent / 100
+        if self.remaining_percent == 0:
+            return threshold + SWING_RATIO
+        return np.maximum(threshold, lowest_ratio + SWING_RATIO)
 
 
 def _lowest(previous: Previous, left: float) -> float:
@@ -149,14 +157,45 @@ class ForecastRule(Rule):
 
     def _exhausted_in_hours(self, seen: HourlyCounts, bad_ratio: float) -> int | None:
         """After how many hours nothing is left where this share goes on being bad; None beyond the horizon."""
-        a_day_before = seen.judged[-25:-1].astype(float)  # the hours that were over
-        if not a_day_before.all():
-            a_day_before = np.full(24, seen.recent.judged / FORECAST_HOURS)
-        coming = np.cumsum(np.resize(a_day_before, HORIZON_HOURS))
-        judged = seen.judged.sum() - np.cumsum(seen.judged[:HORIZON_HOURS]) + coming
-        bad = seen.bad.sum() - np.cumsum(seen.bad[:HORIZON_HOURS]) + coming * bad_ratio
-        is_gone = bad >= error_budget_ratio(self.objective) * judged
+        excess = excess_bad(
+            judged=np.array(seen.judged.sum()),
+            bad=np.array(seen.bad.sum()),
+            oldest_judged=np.cumsum(seen.judged[:HORIZON_HOURS]),
+            oldest_bad=np.cumsum(seen.bad[:HORIZON_HOURS]),
+            day_before=seen.judged[-25:-1],  # the hours that were over
+            recent_judged=np.array(seen.recent.judged),
+            bad_ratio=np.array(bad_ratio),
+            allowed_ratio=error_budget_ratio(self.objective),
+        )
+        is_gone = excess >= 0
         return int(np.argmax(is_gone)) + 1 if is_gone.any() else None
+
+
+def excess_bad(
+    *,
+    judged: npt.NDArray[Any],
+    bad: npt.NDArray[Any],
+    oldest_judged: HourArray,
+    oldest_bad: HourArray,
+    day_before: HourArray,
+    recent_judged: npt.NDArray[Any],
+    bad_ratio: npt.NDArray[Any],
+    allowed_ratio: float,
+) -> npt.NDArray[np.float64]:
+    """How many more than the error budget allows will be bad, after each of the coming HORIZON_HOURS, the last axis.
+
+    For one moment or for many of one hour, whose axes are those of what the window holds now (`judged`, `bad`), of
+    the last FORECAST_HOURS (`recent_judged`) and of the share that goes on being bad. The hour has what rolls off up to
+    each hour (`oldest_…`, HORIZON_HOURS), and how busy the hours of the day before were (24).
+    """
+    if day_before.all():
+        coming = np.cumsum(np.resize(day_before.astype(float), HORIZON_HOURS))
+    else:
+        coming = recent_judged[..., None] / FORECAST_HOURS * np.arange(1, HORIZON_HOURS + 1)
+    left_judged = judged[..., None] - oldest_judged + coming
+    left_bad = bad[..., None] - oldest_bad + coming * bad_ratio[..., None]
+    excess: npt.NDArray[np.float64] = left_bad - allowed_ratio * left_judged
+    return excess
 
 
 def count_interval(count: int) -> tuple[float, float]:

@@ -1,21 +1,23 @@
 """What a rule will do, told before it is saved: whether it can fire, and how soon at how much that is bad.
 
-How soon is found by the decisions themselves: a replay of even traffic that turns bad. Real traffic is not even,
-so a slowdown may be seen sooner or later than that.
+How soon is found by the decisions themselves: a replay of even traffic that turns bad (alerts.turns). Real traffic
+is not even, so a slowdown may be seen sooner or later than that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
-import numpy as np
+from budgets import formats
+from budgets.burn_rates import FactorChange, Severity, max_burn_rate
 
-from budgets.burn_rates import BURN_RATE_WINDOWS, FactorChange, Severity, max_burn_rate
-
-from .replays import Minutes, is_replayable, replay
+from .clauses import plain
+from .error_budget_rules import HORIZON_HOURS, ErrorBudgetRule, ForecastRule
+from .latency_rules import TREND_PAIRS, TREND_PERCENTILE, ThresholdRule, TrendRule
+from .replays import replay
 from .rules import (
     MIN_BAD_FOR_PAGE,
     OUTAGE_MIN_BAD,
@@ -26,19 +28,20 @@ from .rules import (
     OutageRule,
     Rule,
 )
-from .series_rules import TimeoutsRule
+from .series_rules import UNALLOCATED_MIN_MEASURED, NoDataRule, TimeoutsRule, UnallocatedComponentRule
+from .turns import Turn, turns
 
-BAD_RATIOS: Final = (0.02, 0.05, 0.20, 1.00)
-
-_START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 _MINUTE: Final = timedelta(minutes=1)
+
+_UNITS: Final = {"m": "minute", "h": "hour", "d": "day"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What comes of so much that is bad: when rules first fire, and when first as a page. None: never."""
+    """What comes of a turn (alerts.turns): when rules first fire, and when first as a page. None: never."""
 
-    bad_ratio: float
+    level: float
+    words: str
     noticed_after: timedelta | None
     noticed_by: str | None
     paged_after: timedelta | None
@@ -62,7 +65,7 @@ class ConditionExplained:
     """1 / (1 − objective): the burn rate when everything is bad."""
     was_changed: bool
     fires_after: Mapping[float, timedelta | None]
-    """By the share that is bad."""
+    """By how bad it is: the share that is bad, of a trend the growth."""
     sentence: str
 
 
@@ -77,43 +80,32 @@ class Explanation:
 
 
 def explain(rules: Mapping[str, Rule], *, requests_per_hour: float) -> Explanation:
-    """Explains the rules of one target, by their keys, at so much traffic. Those that do not decide by
-    counters over windows are left out."""
-    rules = {key: rule for key, rule in rules.items() if is_replayable(rule)}
-    fired: dict[tuple[str, float], list[tuple[timedelta, Severity]]] = {}
-    horizon = max((rule.long_window + rule.for_ for rule in rules.values()), default=_MINUTE)
-    horizon = max(horizon, timedelta(days=1))
-    for bad_ratio in BAD_RATIOS:
-        began, minutes = _even_traffic(requests_per_hour, bad_ratio, horizon)
-        for key, rule in rules.items():
-            fired[key, bad_ratio] = _firings(rule, minutes, began)
-    conditions = tuple(_condition(key, rule, fired, requests_per_hour) for key, rule in rules.items())
-    reactions = tuple(_reaction(bad_ratio, tuple(rules), fired) for bad_ratio in BAD_RATIOS)
+    """Explains the rules of one kind and target, by their keys, at so much traffic."""
+    turned = turns(rules, requests_per_hour)
+    fired = {
+        (key, turn.level): _firings(rule, turn) if requests_per_hour else []
+        for turn in turned
+        for key, rule in rules.items()
+    }
+    conditions = tuple(
+        _condition(key, rule, [turn.level for turn in turned], fired, requests_per_hour)
+        for key, rule in rules.items()
+    )
+    reactions = tuple(_reaction(turn, tuple(rules), fired) for turn in turned)
     sentences = (
         *(one.sentence for one in conditions),
-        *((_told_together(reactions, requests_per_hour),) if conditions else ()),
+        *((_told_together(rules, reactions, requests_per_hour),) if conditions else ()),
     )
     return Explanation(requests_per_hour, conditions, reactions, sentences)
 
 
-def _even_traffic(requests_per_hour: float, bad_ratio: float, horizon: timedelta) -> tuple[datetime, Minutes]:
-    """As long a time without anything bad as rules look back, then as long a one with; and when it turns."""
-    before = after = horizon // _MINUTE
-    arrived = np.floor(np.arange(before + after + 1) * requests_per_hour / 60 + 1e-9)
-    requests = np.diff(arrived).astype(np.int64)
-    turned_bad = np.floor((arrived - arrived[before]).clip(0) * bad_ratio + 1e-9)
-    bad = np.diff(turned_bad).astype(np.int64)
-    # Whatever is bad is a timeout: it is over any limit, and rules about timeouts see it too.
-    return _START + before * _MINUTE, replace(Minutes.of(_START, good=requests - bad, bad=bad), timeouts=bad)
-
-
-def _firings(rule: Rule, minutes: Minutes, began: datetime) -> list[tuple[timedelta, Severity]]:
+def _firings(rule: Rule, turn: Turn) -> list[tuple[timedelta, Severity]]:
     """After how long it first fires, and first as a page."""
     found: list[tuple[timedelta, Severity]] = []
-    for one in replay(rule, minutes, since=began):
+    for one in replay(rule, turn.minutes, since=turn.began):
         severity = one.decision.severity
         if one.decision.is_active and severity is not None and (not found or severity == Severity.PAGE):
-            found.append((one.at - began, severity))
+            found.append((one.at - turn.began, severity))
             if severity == Severity.PAGE:
                 break
     return found
@@ -122,10 +114,11 @@ def _firings(rule: Rule, minutes: Minutes, began: datetime) -> list[tuple[timede
 def _condition(
     key: str,
     rule: Rule,
+    levels: list[float],
     fired: Mapping[tuple[str, float], list[tuple[timedelta, Severity]]],
     requests_per_hour: float,
 ) -> ConditionExplained:
-    fires_after = {ratio: fired[key, ratio][0][0] if fired[key, ratio] else None for ratio in BAD_RATIOS}
+    fires_after = {level: fired[key, level][0][0] if fired[key, level] else None for level in levels}
     factor = table_factor = highest = None
     was_changed, can_fire = False, True
     severity = rule.severity or Severity.TICKET
@@ -134,9 +127,9 @@ def _condition(
             severity = rule.severity or tier.severity
             factor, table_factor, highest = tier.factor, tier.table_factor, max_burn_rate(objective)
             was_changed, can_fire = tier.change is not None, factor < highest
-        case OutageRule():
+        case OutageRule() | ErrorBudgetRule(remaining_percent=0):
             severity = rule.severity or Severity.PAGE
-    is_seen = fires_after[1.0] is not None
+    is_seen = any(after is not None for after in fires_after.values())
     said = [_what(rule, severity)]
     if isinstance(rule, BurnRateRule):
         if rule.tier.change_note:
@@ -146,7 +139,7 @@ def _condition(
         elif rule.tier.change == FactorChange.LOWERED:
             share = rule.tier.factor / max_burn_rate(rule.objective)
             said.append(f"It fires when more than {share * 100:.3g} % is bad.")
-    if can_fire and not is_seen:
+    if can_fire and not is_seen and requests_per_hour:
         said.append(f"At {_traffic(requests_per_hour)} too little comes in for it to fire.")
     return ConditionExplained(
         key=key,
@@ -158,47 +151,85 @@ def _condition(
         highest_burn_rate=highest,
         was_changed=was_changed,
         fires_after=fires_after,
-        sentence=f"{key}: {' '.join(said)}",
+        sentence=" ".join(said),
     )
 
 
 def _what(rule: Rule, severity: Severity) -> str:
-    """What it fires on."""
+    """What it fires on, in a sentence that begins with the condition."""
+    a = f"a {severity}"
     match rule:
         case BurnRateRule(tier=tier):
             few = (
-                f" With fewer than {MIN_BAD_FOR_PAGE} bad in {tier.long} it is a ticket."
+                f" With fewer than {MIN_BAD_FOR_PAGE} bad in {_long(tier.long)} it is a ticket."
                 if severity == Severity.PAGE
                 else ""
             )
             return (
-                f"a {severity} when the last {tier.long} and the last {tier.short} both burn the error budget faster than "
+                f"Over {_long(tier.long)} and over {_long(tier.short)}: {a} when both burn the error budget faster than "
                 f"{tier.factor:.4g} times.{few}"
             )
         case OutageRule():
-            return f"a {severity} when over half is bad in 5 minutes and in the last full one, at least {OUTAGE_MIN_BAD}."
+            said = f"when over half is bad in 5 minutes and in the last full one, at least {OUTAGE_MIN_BAD}."
+            return f"Outage: {a} {said}"
         case ComponentOverrunRule():
-            return (
-                f"a {severity} when, of at least {OVERRUN_MIN_MEASURED} in 5 minutes, at least {OVERRUN_MIN_OVER} exceed the "
-                "allocation, and more than chance explains."
+            said = (
+                f"when, of at least {OVERRUN_MIN_MEASURED} in 5 minutes, at least {OVERRUN_MIN_OVER} exceed the allocation, "
+                "and more than chance explains."
             )
-        case TimeoutsRule(share_ratio=share_ratio, min_timeouts=min_timeouts):
-            return f"a {severity} when more than {share_ratio * 100:g} % time out in 5 minutes, at least {min_timeouts}."
-    raise TypeError(f"{type(rule).__name__} is not explained")
+        case TimeoutsRule(share_ratio=share_ratio, min_timeouts=least):
+            said = f"when more than {share_ratio * 100:g} % time out in 5 minutes, at least {least}."
+        case ErrorBudgetRule(remaining_percent=percent, window_days=days):
+            left = f"less than {percent} %" if percent else "nothing"
+            begun = f"Below {percent} %" if percent else "Exhausted"
+            return f"{begun}: {a} when {left} of the error budget of {days} days is left."
+        case ForecastRule(window_days=days):
+            said = (
+                f"when the error budget of {days} days will be gone within {HORIZON_HOURS} hours, also if chance had made "
+                "the last 6 hours look worse than they are."
+            )
+        case ThresholdRule(percentile=percentile, threshold_ms=ms, window=window, min_measured=least):
+            said = f"when the {percentile} over {_long(window)} is over {formats.limit(ms)}, of at least {least} measured."
+        case TrendRule(growth_ratio=ratio):
+            said = (
+                f"when the {TREND_PERCENTILE} is {(ratio - 1) * 100:.3g} % above the same hours of the day before, over "
+                f"{TREND_PAIRS} hours and over the last 6, and chance does not explain it."
+            )
+        case NoDataRule(silent_minutes=minutes):
+            said = f"when nothing is measured for {minutes} minutes of what had reported for an hour without such a pause."
+        case UnallocatedComponentRule(share_ratio=share_ratio):
+            said = (
+                f"when it takes more than {share_ratio * 100:g} % of the requests' time over an hour, of at least "
+                f"{UNALLOCATED_MIN_MEASURED} measured."
+            )
+        case _:
+            raise TypeError(f"{type(rule).__name__} is not explained")
+    return plain(f"A {severity} {said}")
+
+
+def _long(window: str) -> str:
+    """A window's name in full.
+
+    >>> _long("5m"), _long("1h"), _long("3d")
+    ('5 minutes', '1 hour', '3 days')
+    """
+    amount, unit = window[:-1], _UNITS[window[-1]]
+    return f"{amount} {unit}{'' if amount == '1' else 's'}"
 
 
 def _reaction(
-    bad_ratio: float,
+    turn: Turn,
     keys: tuple[str, ...],
     fired: Mapping[tuple[str, float], list[tuple[timedelta, Severity]]],
 ) -> Reaction:
     every = sorted(
-        (after, keys.index(key), severity) for key in keys for after, severity in fired[key, bad_ratio]
+        (after, keys.index(key), severity) for key in keys for after, severity in fired[key, turn.level]
     )
     noticed = every[0] if every else None
     paged = next((one for one in every if one[2] == Severity.PAGE), None)
     return Reaction(
-        bad_ratio,
+        turn.level,
+        turn.words,
         noticed[0] if noticed else None,
         keys[noticed[1]] if noticed else None,
         paged[0] if paged else None,
@@ -206,12 +237,18 @@ def _reaction(
     )
 
 
-def _told_together(reactions: tuple[Reaction, ...], requests_per_hour: float) -> str:
-    return f"At {_traffic(requests_per_hour)}: " + "; ".join(map(_told, reactions)) + "."
+def _told_together(
+    rules: Mapping[str, Rule], reactions: tuple[Reaction, ...], requests_per_hour: float
+) -> str:
+    if not requests_per_hour:
+        return "Nothing was measured in the last days, so how soon it would fire cannot be told."
+    of_budgets = any(isinstance(rule, ErrorBudgetRule | ForecastRule) for rule in rules.values())
+    since = " and with a full error budget" if of_budgets else ""
+    return f"At {_traffic(requests_per_hour)}{since}: " + "; ".join(map(_told, reactions)) + "."
 
 
 def _told(reaction: Reaction) -> str:
-    bad = "everything bad" if reaction.bad_ratio == 1 else f"{reaction.bad_ratio * 100:g} % bad"
+    bad = reaction.words
     if reaction.noticed_after is None:
         return f"{bad}: nothing fires"
     if reaction.paged_after is None:
@@ -223,20 +260,19 @@ def _told(reaction: Reaction) -> str:
 
 
 def _traffic(requests_per_hour: float) -> str:
-    return f"{requests_per_hour:,.0f} requests/h".replace(",", " ")
+    number = f"{requests_per_hour:,.0f}" if requests_per_hour >= 10 else f"{requests_per_hour:.2g}"
+    return f"{number.replace(',', ' ')} requests/h"
 
 
 def _for_people(duration: timedelta) -> str:
-    """To the minute below two hours, to the hour above.
+    """To the minute below two hours, to the hour below two days, to the day above.
 
     >>> _for_people(timedelta(minutes=2, seconds=59)), _for_people(timedelta(hours=14, minutes=20))
     ('3 min', '14 h')
+    >>> _for_people(timedelta(hours=67))
+    '3 days'
     """
     minutes = -(-duration // _MINUTE)
-    return f"{minutes} min" if minutes < 120 else f"{round(minutes / 60)} h"
-
-
-def longest_window(rules: Mapping[str, Rule]) -> timedelta:
-    """How far back these rules look."""
-    lengths = (BURN_RATE_WINDOWS[name] for rule in rules.values() for name in rule.windows)
-    return max(lengths, default=_MINUTE)
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{round(minutes / 60)} h" if minutes < 2880 else f"{round(minutes / 1440)} days"

@@ -13,8 +13,8 @@ from django.conf import settings
 from alerts.models import AlertRule, Severity
 from alerts.rule_documents import MAX_NAME_CHARACTERS, MAX_SECONDS
 from alerts.rule_names import every, usual_severity
-from alerts.rule_parameters import PERCENTILES, THRESHOLD_WINDOWS
-from alerts.sights import DEFAULTS, parameters_of
+from alerts.rule_parameters import DEFAULTS, PERCENTILES, THRESHOLD_WINDOWS
+from alerts.sights import parameters_of
 from budgets.contexts.parts import milestone_name
 from budgets.errors import Refusal
 from budgets.formats import window_words

@@ -6,14 +6,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .models import AlertRule
-from .sights import DEFAULTS
+from .error_budget_rules import REMAINING_PERCENTS
+from .latency_rules import DEFAULT_GROWTH_RATIO, MIN_MEASURED
+from .series_rules import (
+    DEFAULT_SILENT_MINUTES,
+    DEFAULT_TIMEOUT_RATIO,
+    DEFAULT_UNALLOCATED_RATIO,
+    MIN_TIMEOUTS,
+)
 
-Kind = AlertRule.Kind
 Problems = dict[str, list[str]]
 
 _MAX_DURATION_MS: Final = 7 * 86_400_000
 _MINUTES_OF_A_DAY: Final = 1440
+
+
+DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "burn_rate": {},
+    "component_overrun": {},
+    "timeouts": {"share_ratio": DEFAULT_TIMEOUT_RATIO, "min_timeouts": MIN_TIMEOUTS},
+    "error_budget": {"remaining_percents": list(REMAINING_PERCENTS)},
+    "threshold": {"percentile": "p95", "window": "5m", "min_measured": MIN_MEASURED},
+    "trend": {"growth_ratio": DEFAULT_GROWTH_RATIO, "min_measured": MIN_MEASURED},
+    "forecast": {},
+    "no_data": {"silent_minutes": DEFAULT_SILENT_MINUTES},
+    "unallocated_component": {"share_ratio": DEFAULT_UNALLOCATED_RATIO},
+}
+"""The parameters of each kind, as they are where a rule does not say. A threshold's threshold_ms has no default."""
 
 
 def is_number(value: Any, *types: type) -> bool:
@@ -72,27 +91,27 @@ THRESHOLD_WINDOWS: Final = ("5m", "30m", "1h", "2h", "6h", "1d")
 
 _NEVER: Final = "Beyond that it could never fire."
 _PARAMETERS: Final[Mapping[str, Mapping[str, _Number | _Choice | _Percents]]] = {
-    Kind.BURN_RATE: {},
-    Kind.COMPONENT_OVERRUN: {},
-    Kind.TIMEOUTS: {
+    "burn_rate": {},
+    "component_overrun": {},
+    "timeouts": {
         "share_ratio": _Number(0, 1, is_open=True, never=_NEVER),
         "min_timeouts": _Number(1, 1_000_000, is_whole=True),
     },
-    Kind.ERROR_BUDGET: {"remaining_percents": _Percents()},
-    Kind.THRESHOLD: {
+    "error_budget": {"remaining_percents": _Percents()},
+    "threshold": {
         "percentile": _Choice(PERCENTILES),
         # A longer duration is rejected when it is measured.
         "threshold_ms": _Number(0, _MAX_DURATION_MS, is_open=True, never=_NEVER),
         "window": _Choice(THRESHOLD_WINDOWS),
         "min_measured": _Number(1, 1_000_000, is_whole=True),
     },
-    Kind.TREND: {
+    "trend": {
         "growth_ratio": _Number(1, 100, is_open=True),
         "min_measured": _Number(1, 1_000_000, is_whole=True),
     },
-    Kind.FORECAST: {},
-    Kind.NO_DATA: {"silent_minutes": _Number(2, _MINUTES_OF_A_DAY, is_whole=True, never=_NEVER)},
-    Kind.UNALLOCATED_COMPONENT: {"share_ratio": _Number(0, 1, is_open=True, never=_NEVER)},
+    "forecast": {},
+    "no_data": {"silent_minutes": _Number(2, _MINUTES_OF_A_DAY, is_whole=True, never=_NEVER)},
+    "unallocated_component": {"share_ratio": _Number(0, 1, is_open=True, never=_NEVER)},
 }
 
 

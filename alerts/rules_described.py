@@ -10,8 +10,7 @@ from budgets.models import Milestone
 
 from .models import AlertRule, Severity
 from .rule_documents import MAX_NAME_CHARACTERS, MAX_SECONDS
-from .rule_parameters import PERCENTILES, THRESHOLD_WINDOWS
-from .sights import DEFAULTS
+from .rule_parameters import DEFAULTS, PERCENTILES, THRESHOLD_WINDOWS
 
 Kind = AlertRule.Kind
 

@@ -14,15 +14,25 @@ import numpy as np
 
 from budgets.burn_rates import OBJECTIVE_WINDOW_DAYS, Severity
 
-from .replays import Minutes
+from .error_budget_rules import HORIZON_HOURS, ErrorBudgetRule, ForecastRule
+from .latency_rules import TREND_PAIRS, TREND_PERCENTILE, ThresholdRule, TrendRule
+from .minutes import Minutes, TimeTaken
+from .percentiles import StatedPercentiles
+from .rule_parameters import DEFAULTS, PERCENTILES, Problems, read_parameters
 from .rules import DEFAULT_KEEP_FIRING_FOR, ComponentOverrunRule, Rule, Status, milestone_rules
 from .scenarios import NONE, Expectation, Path, Scenario
-from .series_notation import MAX_COUNT, MAX_MINUTES, expand, read_duration
-from .series_rules import DEFAULT_TIMEOUT_RATIO, MIN_TIMEOUTS, TimeoutsRule
+from .series_notation import MAX_COUNT, MAX_MINUTES, expand_with_gaps, read_duration
+from .series_rules import NoDataRule, TimeoutsRule, UnallocatedComponentRule
 
 DEFAULT_START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 INCIDENT_STATES: Final = ("open", "resolved", NONE)
-SERIES: Final = ("good", "bad", "over", "timeouts", "errors")
+COUNTS: Final = ("good", "bad", "over", "timeouts", "errors")
+STATED: Final = tuple(f"{name}_ms" for name in PERCENTILES)
+TIMES: Final = ("component_ms", "milestone_ms")
+SERIES: Final = (*COUNTS, *STATED, *TIMES)
+STATED_MEASURED: Final = 100
+"""What each minute that states a percentile counts as measured where counts are not given."""
+
 MILESTONES: Final = ("first_token", "complete")
 
 
@@ -80,44 +90,85 @@ def _rules(group: Mapping[str, Any], declared: Declared) -> dict[str, Rule]:
         raise Unsound(f"Expected one of {', '.join(MILESTONES)}, got {milestone!r:.50}.", ("milestone",))
     if component is not None and not (isinstance(component, str) and component):
         raise Unsound(f"Expected a component's name, got {component!r:.50}.", ("component",))
-    objective, window_days = _promise(group, declared)
     wanted = group.get("rules")
     if wanted is None:
         wanted = [{"kind": "burn_rate" if component is None else "component_overrun"}]
+    promise: tuple[float, int] | None = None
     rules: dict[str, Rule] = {}
     for n, value in enumerate(_list(wanted, ("rules",))):
         path: Path = ("rules", n)
         rule = _mapping(value, path, _RULE)
-        kind, timing, parameters = rule.get("kind"), _timing(rule, path), rule.get("parameters") or {}
-        known = ("share_ratio", "min_timeouts") if kind == "timeouts" else ()
-        parameters = _mapping(parameters, (*path, "parameters"), known)
-        made: dict[str, Rule] = {}
-        if kind == "burn_rate" and component is None:
-            made = dict(milestone_rules(objective, window_days, **timing))
-        elif kind == "component_overrun" and component is not None:
-            made = {component: ComponentOverrunRule(objective=objective, **timing)}
-        elif kind == "timeouts" and component is not None:
-            share = _number_in(
-                parameters.get("share_ratio", DEFAULT_TIMEOUT_RATIO),
-                (*path, "parameters", "share_ratio"),
-                0,
-                1,
-            )
-            least = _count_of(
-                parameters.get("min_timeouts", MIN_TIMEOUTS), (*path, "parameters", "min_timeouts")
-            )
-            made = {component: TimeoutsRule(share_ratio=share, min_timeouts=least, **timing)}
-        else:
-            kinds = "burn_rate" if component is None else "component_overrun or timeouts"
+        kind, timing = rule.get("kind"), _timing(rule, path)
+        kinds = _OF_MILESTONES if component is None else _OF_COMPONENTS
+        if kind not in kinds:
             target = "milestone" if component is None else "component"
             raise Unsound(
-                f"Of a {target} a rule of the kind {kinds} can be tested, got {kind!r:.50}.", (*path, "kind")
+                f"Of a {target} a rule of a kind of {', '.join(kinds)} can be tested, got {kind!r:.50}.",
+                (*path, "kind"),
             )
+        parameters = _parameters(kind, rule.get("parameters") or {}, path)
+        if kind in _OF_PROMISES and promise is None:
+            promise = _promise(group, declared)
+        made = _judges(kind, str(milestone or component), promise, parameters, timing)
         # With several rules the kind tells them apart, as it does on an incident's page.
         rules |= {f"{kind} {key}": judge for key, judge in made.items()} if len(wanted) > 1 else made
     if not rules:
         raise Unsound("There is no rule to test.", ("rules",))
     return rules
+
+
+_OF_MILESTONES: Final = ("burn_rate", "error_budget", "forecast", "threshold", "trend", "no_data")
+_OF_COMPONENTS: Final = (
+    "component_overrun",
+    "timeouts",
+    "threshold",
+    "trend",
+    "no_data",
+    "unallocated_component",
+)
+_OF_PROMISES: Final = frozenset({"burn_rate", "error_budget", "forecast", "component_overrun"})
+
+
+def _parameters(kind: str, given: Any, path: Path) -> dict[str, Any]:
+    """All parameters of the kind, by default where nothing is said."""
+    problems: Problems = {}
+    found = read_parameters(kind, given, problems)
+    for field, messages in problems.items():
+        raise Unsound(messages[0], (*path, *field.split(".", 1)))
+    return {**DEFAULTS[kind], **found}
+
+
+def _judges(
+    kind: str,
+    target: str,
+    promise: tuple[float, int] | None,
+    parameters: Mapping[str, Any],
+    timing: Mapping[str, Any],
+) -> dict[str, Rule]:
+    """What a rule of the kind watches, by the keys of its conditions, as alerts.sights has them."""
+    objective, window_days = promise or (0.0, 0)
+    match kind:
+        case "burn_rate":
+            return dict(milestone_rules(objective, window_days, **timing))
+        case "error_budget":
+            budget = {"objective": objective, "window_days": window_days, **timing}
+            percents = sorted(parameters["remaining_percents"])
+            return {str(one): ErrorBudgetRule(remaining_percent=one, **budget) for one in percents}
+        case "forecast":
+            forecast = ForecastRule(objective=objective, window_days=window_days, **timing)
+            return {f"{HORIZON_HOURS}h": forecast}
+        case "threshold":
+            return {parameters["percentile"]: ThresholdRule(**parameters, **timing)}
+        case "trend":
+            return {f"{TREND_PAIRS}h": TrendRule(**parameters, **timing)}
+        case "component_overrun":
+            return {target: ComponentOverrunRule(objective=objective, **timing)}
+        case "timeouts":
+            return {target: TimeoutsRule(**parameters, **timing)}
+        case "unallocated_component":
+            return {target: UnallocatedComponentRule(**parameters, **timing)}
+    key = f"milestone:{target}" if target in MILESTONES else target
+    return {key: NoDataRule(**parameters, **timing)}
 
 
 def _promise(group: Mapping[str, Any], declared: Declared) -> tuple[float, int]:
@@ -177,30 +228,65 @@ def _scenario(value: Any, path: Path, rules: Mapping[str, Rule]) -> Scenario:
     )
     start = _start(test.get("starts_at"), (*path, "starts_at"))
     series = _series(test.get("input_series"), (*path, "input_series"))
+    _check_series(rules, series, (*path, "input_series"))
     last = max(one.after for one in expectations) // timedelta(minutes=1) + 1
-    length = max(last, *(len(counts) for counts in series.values()))
+    length = max(last, *(len(values) for values in series.values()))
+    return Scenario(name, rules, _minutes(start, series, length, (*path, "input_series")), expectations, path)
+
+
+def _check_series(rules: Mapping[str, Rule], series: Mapping[str, Any], path: Path) -> None:
+    """Whether every rule has what it looks at."""
+    for rule in rules.values():
+        needed: tuple[str, ...] = ()
+        match rule:
+            case ThresholdRule(percentile=percentile):
+                needed = (f"{percentile}_ms",)
+            case TrendRule():
+                needed = (f"{TREND_PERCENTILE}_ms",)
+            case UnallocatedComponentRule():
+                needed = TIMES
+        for name in needed:
+            if name not in series:
+                raise Unsound(f"A rule looks at {name}: give this series.", path)
+
+
+def _minutes(start: datetime, series: Mapping[str, list[int | None]], length: int, path: Path) -> Minutes:
+    def values(name: str, default: float) -> np.ndarray[Any, np.dtype[np.float64]]:
+        given = series.get(name, [])
+        found = np.full(length, default)
+        found[: len(given)] = [default if value is None else value for value in given]
+        return found
 
     def counter(name: str) -> np.ndarray[Any, np.dtype[np.int64]]:
-        counts = np.zeros(length, dtype=np.int64)
-        counts[: len(series.get(name, ()))] = series.get(name, ())
-        return counts
+        return values(name, 0).astype(np.int64)
 
     good, bad = counter("good"), counter("bad")
-    minutes = Minutes.of(start, good=good, bad=bad)
+    stated = {name.removesuffix("_ms"): values(name, np.nan) for name in STATED if name in series}
+    if stated and not {"good", "bad"} & set(series):
+        good = np.where(np.any([~np.isnan(one) for one in stated.values()], axis=0), STATED_MEASURED, 0)
     timeouts, errors = counter("timeouts"), counter("errors")
     over = counter("over") if "over" in series else bad - errors
-    if (bad < timeouts + errors).any() or (over > bad).any() or (over < 0).any():
-        at = int(np.flatnonzero((bad < timeouts + errors) | (over > bad) | (over < 0))[0])
-        raise Unsound(
-            f"Over, timeouts and errors are among what is bad; in minute {at} they are more.",
-            (*path, "input_series"),
-        )
-    minutes = Minutes(start, minutes.judged, good, over, minutes.total, errors, timeouts)
-    return Scenario(name, rules, minutes, expectations, path)
+    is_wrong = (bad < timeouts + errors) | (over > bad) | (over < 0)
+    if is_wrong.any():
+        at = int(np.flatnonzero(is_wrong)[0])
+        raise Unsound(f"Over, timeouts and errors are among what is bad; in minute {at} they are more.", path)
+    total = good + bad
+    measured = total - errors
+    return Minutes(
+        start,
+        judged=total,
+        good=good,
+        over=over,
+        total=total,
+        errors=errors,
+        timeouts=timeouts,
+        percentiles=StatedPercentiles(stated, measured) if stated else None,
+        time_taken=TimeTaken(values("component_ms", 0), measured, {"complete": values("milestone_ms", 0)}),
+    )
 
 
-def _series(value: Any, path: Path) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+def _series(value: Any, path: Path) -> dict[str, list[int | None]]:
+    found: dict[str, list[int | None]] = {}
     for n, one in enumerate(_list(value, path)):
         series = _mapping(one, (*path, n), ("series", "values"))
         name, values = series.get("series"), series.get("values")
@@ -213,7 +299,7 @@ def _series(value: Any, path: Path) -> dict[str, list[int]]:
         if not isinstance(values, str):
             raise Unsound(f"values is a text, got {values!r:.50}.", (*path, n, "values"))
         try:
-            found[name] = expand(values)
+            found[name] = expand_with_gaps(values)
         except ValueError as error:
             raise Unsound(str(error), (*path, n, "values")) from error
     return found

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from .replays import Minutes, Transition, episodes, replay, together
+from .episodes import episodes, together
+from .lookbacks import observed
+from .minutes import Minutes
+from .replays import Transition, replay
 from .rules import Previous, Rule, Status
 from .series_notation import write_duration
 
@@ -92,7 +95,7 @@ def _numbers(
 ) -> str:
     """What the rule's judge finds at an instant, and when the rule changed."""
     previous = past[-1].decision.remembered() if past else Previous(Status.INACTIVE, minutes.start)
-    finding = rule.judge(minutes.observation(rule, minutes.moment(at)), previous, at)
+    finding = rule.judge(observed(rule, minutes, minutes.moment(at)), previous, at)
     decided = ", ".join(_flat(finding.evidence))
     return f"{finding.reason}: {decided}; {_changes({'': transitions}, minutes.start)}"
 

@@ -38,15 +38,24 @@ def write_duration(duration: timedelta) -> str:
 
 
 def expand(text: str) -> list[int]:
-    """The counts of consecutive minutes, in promtool's notation. Raises ValueError.
-
-    "a+bxn" is a and n more, each b more than the one before; "axn" is a and n more of it; "_xn" are n minutes in
-    which nothing was measured.
+    """The counts of consecutive minutes; none where nothing was measured. See `expand_with_gaps`.
 
     >>> expand("0+10x3 5x2 _x2 7")
     [0, 10, 20, 30, 5, 5, 5, 0, 0, 7]
     """
-    values: list[int] = []
+    return [value or 0 for value in expand_with_gaps(text)]
+
+
+def expand_with_gaps(text: str) -> list[int | None]:
+    """The values of consecutive minutes, in promtool's notation; None where there is none. Raises ValueError.
+
+    "a+bxn" is a and n more, each b more than the one before; "axn" is a and n more of it; "_xn" are n minutes in
+    which nothing was measured.
+
+    >>> expand_with_gaps("900x1 _x2 2400")
+    [900, 900, None, None, 2400]
+    """
+    values: list[int | None] = []
     for word in text.split():
         silent, run = _SILENT_RUN.fullmatch(word), _RUN.fullmatch(word)
         if silent:
@@ -62,7 +71,7 @@ def expand(text: str) -> list[int]:
             raise ValueError(f"A series has at most {MAX_MINUTES} minutes.")
         if not all(0 <= value <= MAX_COUNT for value in (start, start + step * (length - 1))):
             raise ValueError(f"A count is between 0 and {MAX_COUNT}; {word!r:.50} leaves that.")
-        values += [start + step * n for n in range(length)]
+        values += [None if silent else start + step * n for n in range(length)]
     return values
 
 

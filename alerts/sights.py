@@ -17,25 +17,12 @@ from budgets import burn_rates
 from budgets.limits import BudgetInForce
 from budgets.models import Feature
 
-from .error_budget_rules import HORIZON_HOURS, REMAINING_PERCENTS, ErrorBudgetRule, ForecastRule
-from .latency_rules import (
-    DEFAULT_GROWTH_RATIO,
-    MIN_MEASURED,
-    TREND_PAIRS,
-    ThresholdRule,
-    TrendRule,
-)
+from .error_budget_rules import HORIZON_HOURS, ErrorBudgetRule, ForecastRule
+from .latency_rules import TREND_PAIRS, ThresholdRule, TrendRule
 from .models import AlertRule
+from .rule_parameters import DEFAULTS
 from .rules import ComponentOverrunRule, Rule, milestone_rules
-from .series_rules import (
-    DEFAULT_SILENT_MINUTES,
-    DEFAULT_TIMEOUT_RATIO,
-    DEFAULT_UNALLOCATED_RATIO,
-    MIN_TIMEOUTS,
-    NoDataRule,
-    TimeoutsRule,
-    UnallocatedComponentRule,
-)
+from .series_rules import NoDataRule, TimeoutsRule, UnallocatedComponentRule
 
 Kind = AlertRule.Kind
 
@@ -43,19 +30,6 @@ SLOW_KINDS: Final = frozenset(
     {Kind.ERROR_BUDGET, Kind.TREND, Kind.FORECAST, Kind.NO_DATA, Kind.UNALLOCATED_COMPONENT}
 )
 """They read hours or days, in which a second changes little: once a minute is enough."""
-
-DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = {
-    Kind.BURN_RATE: {},
-    Kind.COMPONENT_OVERRUN: {},
-    Kind.TIMEOUTS: {"share_ratio": DEFAULT_TIMEOUT_RATIO, "min_timeouts": MIN_TIMEOUTS},
-    Kind.ERROR_BUDGET: {"remaining_percents": list(REMAINING_PERCENTS)},
-    Kind.THRESHOLD: {"percentile": "p95", "window": "5m", "min_measured": MIN_MEASURED},
-    Kind.TREND: {"growth_ratio": DEFAULT_GROWTH_RATIO, "min_measured": MIN_MEASURED},
-    Kind.FORECAST: {},
-    Kind.NO_DATA: {"silent_minutes": DEFAULT_SILENT_MINUTES},
-    Kind.UNALLOCATED_COMPONENT: {"share_ratio": DEFAULT_UNALLOCATED_RATIO},
-}
-"""The parameters of each kind, as they are where a rule does not say. A threshold's threshold_ms has no default."""
 
 MILESTONE, COMPONENT = "milestone:", "component:"
 

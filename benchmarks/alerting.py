@@ -16,7 +16,7 @@ from .bench import Bench
 from .report import Aim, Figure, Section, percentile
 
 if TYPE_CHECKING:
-    from alerts.replays import Minutes
+    from alerts.minutes import Minutes
     from alerts.rules import Rule
     from budgets.burn_rates import Severity
 
@@ -143,7 +143,7 @@ def cells() -> Iterator[Cell]:
 
 def healthy(cell: Cell, months: int) -> dict[str, Figure]:
     """What fires in so many healthy months of 30 days, of a milestone and of a component."""
-    from alerts.replays import episodes, replay_together
+    from alerts.episodes import episodes, replay_together
     from alerts.rules import ComponentOverrunRule, milestone_rules
 
     rules = milestone_rules(cell.objective, WINDOW_DAYS)
@@ -210,7 +210,7 @@ def _traffic(
     rng: np.random.Generator, cell: Cell, minute_of_day: int, bad_ratios: np.ndarray[Any, Any]
 ) -> Minutes:
     """Poisson arrivals from a minute of the day on, each bad by the ratio of its minute."""
-    from alerts.replays import Minutes
+    from alerts.minutes import Minutes
 
     hour = (minute_of_day + np.arange(len(bad_ratios))) / 60
     swing = 1 + _SWING * np.cos((hour - 15) / 24 * 2 * np.pi)

@@ -5,7 +5,7 @@ Sources: PostgreSQL documentation, "COPY", binary format; array_recv/array_send 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -228,6 +228,14 @@ def fetch_arrays(query: str, parameters: Sequence[Any]) -> tuple[Any, ...]:
         row = cursor.fetchone()
     assert row is not None
     return tuple(row)
+
+
+def fetch_binary(query: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """The rows of a query in binary: as text, bytes would come as hexadecimal digits, twice as long and to be decoded."""
+    cursor = psycopg.Cursor(_raw_connection())
+    with connection.wrap_database_errors:
+        cursor.execute(query.encode(), parameters, binary=True)
+        return cursor.fetchall()
 
 
 def _raw_connection() -> Any:

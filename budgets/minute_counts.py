@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from .models import Feature, Series
 from .partitions import oldest_kept_day
 
-COUNTERS = ("judged", "good", "over", "total", "errors", "timeouts")
+COUNTERS = ("judged", "good", "over", "total", "errors", "timeouts", "sum_us")
 _MINUTE, _HOUR = timedelta(minutes=1), timedelta(hours=1)
 _MINUTES_PER_HOUR = 60
 
@@ -23,7 +23,7 @@ _MINUTES_PER_HOUR = 60
 class MinuteCounts:
     """`counters` by name, int64 arrays of consecutive minutes from `start` on.
 
-    Before `exact_from` only hours are kept: each is spread evenly over its minutes, to whole counts that add up
+    Before `exact_from` only hours are kept: each is spread evenly over its minutes, to whole numbers that add up
     to the hour's. `measured_from` is the first minute, or hour, in which anything was measured; None: nothing was.
     """
 
@@ -44,7 +44,7 @@ def minute_counts(
     length = -((start - end) // _MINUTE)
     kept_day = oldest_kept_day(now, settings.MINUTE_RETENTION_DAYS)
     exact_from = min(max(start, datetime.combine(kept_day, time(), tzinfo=UTC)), start + length * _MINUTE)
-    series_ids = _series_ids(feature, environment, target)
+    series_ids = series_of(feature, environment, target)
     table = np.zeros((len(COUNTERS), length), dtype=np.int64)
     starts: list[int] = []
     if series_ids:
@@ -68,7 +68,7 @@ def minute_counts(
     )
 
 
-def _series_ids(feature: Feature, environment: str, target: str) -> list[int]:
+def series_of(feature: Feature, environment: str, target: str) -> list[int]:
     """All releases of the target."""
     kind, name = target.split(":", 1)
     series = Series.objects.filter(feature=feature, environment=environment)

@@ -12,9 +12,9 @@ from django.urls import reverse
 
 from alerts.backtests import Backtest, RuleStudy, Study
 from alerts.contexts.incidents import IncidentLine, lines_of
+from alerts.episodes import Episode
 from alerts.evidence import condition_words, evidence_words, reason_words
 from alerts.models import AlertRule, Incident, RuleState
-from alerts.replays import Episode
 from alerts.rule_documents import differs_from_its_default
 from alerts.rule_names import rule_behind, title, usual_severity, watches
 from alerts.sights import Scene, sights_of

@@ -9,7 +9,6 @@ import pytest
 from django.db import connection
 
 from alerts.backtests import Backtest, backtest, study, study_rule
-from alerts.latency_rules import ThresholdRule
 from alerts.models import AlertRule
 from alerts.rules import ComponentOverrunRule, Rule, milestone_rules
 from budgets.burn_rates import Severity
@@ -126,13 +125,6 @@ def test_where_nothing_was_measured_nothing_fires_and_it_says_so(feature: Featur
     )
 
 
-def test_rules_that_look_at_more_than_counters_are_named(feature: Feature) -> None:
-    rule = ThresholdRule(percentile="p95", threshold_ms=300, window="5m")
-    found = run(feature, {"p95": rule})
-    assert found.left_out == ("p95",)
-    assert found.notes == ("Rules of this kind are not replayed: they look at more than counters.",)
-
-
 def test_a_backtest_is_of_one_target(feature: Feature) -> None:
     with pytest.raises(ValueError, match="a milestone or of a component"):
         run(feature, milestone="first_token", component="tools")
@@ -167,16 +159,6 @@ def test_of_a_rule_that_says_nothing_it_is_told_why(feature: Feature) -> None:
     assert (
         study_rule(rule=retired, now=NOW).note
         == "There is nothing that it would watch now (milestone retired)."
-    )
-    slow = AlertRule(
-        feature=feature,
-        kind="threshold",
-        milestone="first_token",
-        name="slow",
-        parameters={"threshold_ms": 300},
-    )
-    assert study_rule(rule=slow, now=NOW).note == (
-        "Rules of this kind are not replayed: they look at more than counters."
     )
 
 

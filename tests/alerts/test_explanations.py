@@ -4,10 +4,11 @@ from datetime import timedelta
 
 import pytest
 
+from alerts.error_budget_rules import ErrorBudgetRule, ForecastRule
 from alerts.explanations import Explanation, Reaction, explain
-from alerts.latency_rules import ThresholdRule
+from alerts.latency_rules import ThresholdRule, TrendRule
 from alerts.rules import ComponentOverrunRule, milestone_rules
-from alerts.series_rules import TimeoutsRule
+from alerts.series_rules import NoDataRule, TimeoutsRule, UnallocatedComponentRule
 from budgets.burn_rates import Severity
 
 MINUTE, HOUR = timedelta(minutes=1), timedelta(hours=1)
@@ -18,7 +19,7 @@ def milestone(objective: float = 0.99, requests_per_hour: float = 300, window_da
 
 
 def reaction(explanation: Explanation, bad_ratio: float) -> Reaction:
-    return next(one for one in explanation.reactions if one.bad_ratio == bad_ratio)
+    return next(one for one in explanation.reactions if one.level == bad_ratio)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_what_burns_too_slowly_for_a_page_makes_a_ticket():
 
 def test_what_the_objective_allows_fires_nothing():
     found = milestone(0.9, 300)
-    assert reaction(found, 0.05) == Reaction(0.05, None, None, None, None)
+    assert reaction(found, 0.05) == Reaction(0.05, "5 % bad", None, None, None, None)
     assert "5 % bad: nothing fires" in found.sentences[-1]
 
 
@@ -101,8 +102,63 @@ def test_a_severity_that_somebody_chose_is_the_one_that_is_told():
     assert reaction(found, 1.0).paged_by == "tools"
 
 
-def test_rules_that_look_at_more_than_counters_are_left_out():
-    found = explain(
-        {"p95": ThresholdRule(percentile="p95", threshold_ms=1, window="5m")}, requests_per_hour=60
+def test_burn_rate_tiers_are_named_in_words():
+    assert (
+        milestone(0.99)
+        .sentences[0]
+        .startswith(
+            "Over 1 hour and over 5 minutes: a page when both burn the error budget faster than 14.4 times."
+        )
     )
-    assert (found.conditions, found.sentences) == ((), ())
+    assert not any("1h" in sentence or "5m" in sentence for sentence in milestone(0.9, 20).sentences)
+
+
+@pytest.mark.parametrize(
+    ("rule", "begins", "told"),
+    [
+        (
+            ThresholdRule(percentile="p95", threshold_ms=300, window="5m"),
+            "A ticket when the p95 over 5 minutes is over 300 ms, of at least 20 measured.",
+            "20 % over 300 ms: a ticket after about 2 min; 100 % over 300 ms: a ticket after about 1 min.",
+        ),
+        (
+            TrendRule(),
+            "A ticket when the p95 is 20 % above the same hours of the day before, over 24 hours and over the last 6, "
+            "and chance does not explain it.",
+            "p95 1.1 times as long: nothing fires; p95 1.25 times as long: a ticket after about 13 h",
+        ),
+        (
+            ErrorBudgetRule(objective=0.99, window_days=28, remaining_percent=50),
+            "Below 50 %: a ticket when less than 50 % of the error budget of 28 days is left.",
+            # Half of 28 days at 1 % is 0.14 days of everything bad, and 0.14/0.05 of a twentieth.
+            "At 600 requests/h and with a full error budget: 2 % bad: a ticket after about 7 days; 5 % bad: a ticket after "
+            "about 3 days; 20 % bad: a ticket after about 17 h; everything bad: a ticket after about 3 h.",
+        ),
+        (
+            ForecastRule(objective=0.99, window_days=28),
+            "A ticket when the error budget of 28 days will be gone within 48 hours, also if chance",
+            "5 % bad: a ticket after about 4 days; 20 % bad: a ticket after about 4 h",
+        ),
+        (
+            NoDataRule(silent_minutes=15),
+            "A ticket when nothing is measured for 15 minutes of what had reported for an hour without such a pause.",
+            "At 600 requests/h: silence: a ticket after about 15 min.",
+        ),
+        (
+            UnallocatedComponentRule(),
+            "A ticket when it takes more than 5 % of the requests' time over an hour, of at least 20 measured.",
+            "5 % of the time: nothing fires; 20 % of the time: a ticket after about 15 min",
+        ),
+    ],
+)
+def test_every_kind_explains_itself(rule, begins, told):
+    found = explain({"key": rule}, requests_per_hour=600)
+    assert found.sentences[0].startswith(begins)
+    assert told in found.sentences[-1]
+    assert found.conditions[0].can_fire_at_this_traffic
+
+
+def test_what_reports_with_longer_pauses_than_a_rule_waits_is_not_silent():
+    found = explain({"all": NoDataRule(silent_minutes=15)}, requests_per_hour=2)
+    assert not found.conditions[0].can_fire_at_this_traffic
+    assert "At 2 requests/h too little comes in for it to fire." in found.sentences[0]

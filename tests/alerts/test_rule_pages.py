@@ -305,9 +305,10 @@ def test_a_saved_rule_is_studied_by_whoever_may_read_it_also_while_it_is_disable
     assert "Disabled: it is not watched." in said
 
 
-def test_what_is_not_replayed_says_so(feature: Feature, editor: Client) -> None:
+def test_a_rule_that_looks_at_a_percentile_says_what_it_would_do(feature: Feature, editor: Client) -> None:
     said = text_of(editor.post(f"{LIST}new/?kind=threshold", {**SLOW, "study": "yes"}).content.decode())
-    assert "Rules of this kind are not replayed" in said
+    assert "when the p95 over 5 minutes is over" in said
+    assert "how soon it would fire cannot be told" in said
 
 
 def test_the_study_of_a_changed_form_changes_no_saved_rule(feature: Feature, editor: Client) -> None:

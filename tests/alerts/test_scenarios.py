@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alerts.rule_parameters import DEFAULTS
 from alerts.scenario_documents import Budget, Unsound, read_scenarios
 from alerts.scenarios import Difference, differences
 from alerts.series_notation import expand, read_duration
@@ -171,6 +172,114 @@ def test_rules_take_their_kind_timing_severity_and_parameters():
     )
 
 
+# Of each kind: the rule, its series, and what is expected when.
+KINDS: dict[str, tuple[dict[str, Any], dict[str, str], list[dict[str, Any]]]] = {
+    "threshold": (
+        {"parameters": {"threshold_ms": 1000}, "for_seconds": 300},
+        {"p95_ms": "900x10 2400x20 900x9"},
+        [
+            {"eval_time": "12m", "exp_states": {"p95": "pending"}, "exp_incident": "none"},
+            {"eval_time": "17m", "exp_states": {"p95": "firing"}, "exp_severity": "ticket"},
+            {"eval_time": "33m", "exp_states": {"p95": "recovering"}},
+        ],
+    ),
+    "trend": (
+        {"parameters": {"growth_ratio": 1.5}},
+        {"p95_ms": "900x2879 1500x2879"},
+        [
+            {"eval_time": "2d6h", "exp_states": {"24h": "inactive"}},
+            {"eval_time": "2d16h", "exp_states": {"24h": "firing"}, "exp_incident": "open"},
+        ],
+    ),
+    "error_budget": (
+        {"parameters": {"remaining_percents": [50, 0]}},
+        {"good": "100x10079 0x59 100x1000", "bad": "0x10079 100x59"},
+        [
+            # 1 % of the week is 100.8 minutes of it, half of that 50.4.
+            {"eval_time": "168h49m", "exp_states": {"50": "inactive"}},
+            {"eval_time": "168h52m", "exp_states": {"50": "firing", "0": "inactive"}},
+        ],
+    ),
+    "forecast": (
+        {},
+        {"good": "100x10079 90x600", "bad": "0x10079 10x600"},
+        [
+            {"eval_time": "168h", "exp_states": {"48h": "inactive"}},
+            {"eval_time": "173h", "exp_states": {"48h": "firing"}},
+        ],
+    ),
+    "no_data": (
+        {"parameters": {"silent_minutes": 15}},
+        {"good": "5x89 _x30 5"},
+        [
+            {"eval_time": "104m", "exp_states": {"milestone:first_token": "inactive"}},
+            {"eval_time": "105m", "exp_states": {"milestone:first_token": "firing"}},
+            {"eval_time": "121m", "exp_states": {"milestone:first_token": "recovering"}},
+        ],
+    ),
+    "unallocated_component": (
+        {"parameters": {"share_ratio": 0.1}},
+        {"good": "5x119", "component_ms": "0x59 500x59", "milestone_ms": "2500x119"},
+        [
+            {"eval_time": "70m", "exp_states": {"tools": "inactive"}},
+            {"eval_time": "95m", "exp_states": {"tools": "firing"}},
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_rule_of_every_kind_is_tested(kind):
+    rule, series, expected = KINDS[kind]
+    component = {"milestone": ..., "component": "tools"} if kind == "unallocated_component" else {}
+    promise = {} if kind in {"error_budget", "forecast"} else {"objective": ...}
+    found = tried(
+        *expected, rules=[{"kind": kind, **rule}], series=series, **{"window_days": 7, **component, **promise}
+    )
+    assert found == []
+    # Everything before its time is a difference.
+    wrong = [{**one, "exp_states": dict.fromkeys(one["exp_states"], "firing")} for one in expected[:1]]
+    [one] = tried(
+        *wrong, rules=[{"kind": kind, **rule}], series=series, **{"window_days": 7, **component, **promise}
+    )[:1]
+    assert one.expected == "firing"
+    assert one.numbers
+
+
+def test_every_kind_of_rule_can_be_tested():
+    assert {"burn_rate", "component_overrun", "timeouts", *KINDS} == set(DEFAULTS)
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "said"),
+    [
+        ({"kind": "threshold"}, ("parameters", "threshold_ms"), "threshold needs threshold_ms"),
+        (
+            {"kind": "trend", "parameters": {"growth_ratio": 1}},
+            ("parameters", "growth_ratio"),
+            "between 1 and 100",
+        ),
+        ({"kind": "no_data", "parameters": {"minutes": 5}}, ("parameters", "minutes"), "no such parameter"),
+    ],
+)
+def test_parameters_are_refused_as_they_are_where_a_rule_is_saved(rule, path, said):
+    with pytest.raises(Unsound, match=re.escape(said)) as refused:
+        read_scenarios(document(rules=[rule]), nothing_declared)
+    assert refused.value.path == ("rules", 0, *path)
+
+
+def test_a_series_that_a_rule_looks_at_must_be_given():
+    threshold = {"kind": "threshold", "parameters": {"threshold_ms": 5, "percentile": "p99"}}
+    with pytest.raises(Unsound, match="A rule looks at p99_ms"):
+        read_scenarios(document(rules=[threshold], series={"p95_ms": "1x5"}), nothing_declared)
+
+
+def test_of_few_measurements_a_percentile_that_is_stated_says_little():
+    rule = {"kind": "threshold", "parameters": {"threshold_ms": 1000}}
+    series = {"p95_ms": "2400x20", "good": "1x20"}
+    assert not tried({"eval_time": "15m", "exp_states": {"p95": "inactive"}}, rules=[rule], series=series)
+
+
 def test_errors_are_bad_and_over_nothing():
     series = {"good": "20x9 10x9", "bad": "0x9 10x9", "errors": "0x9 10x9"}
     assert not tried(
@@ -240,7 +349,7 @@ def test_more_timeouts_than_bad_are_refused_with_their_minute():
 
 HOW_TO = (PROJECT / "docs/how-to/test-alerts.md").read_text()
 REFERENCE = (PROJECT / "docs/reference/commands.md").read_text()
-OUTAGE, TOOLS = re.findall(r"```yaml\n((?:milestone|declared_in): .*?)```", HOW_TO, re.DOTALL)
+OUTAGE, TOOLS, SLOW = re.findall(r"```yaml\n((?:milestone|declared_in): .*?)```", HOW_TO, re.DOTALL)
 
 
 def run(folder: Path, *arguments: str, standard_input: str = "") -> subprocess.CompletedProcess[str]:
@@ -268,6 +377,7 @@ def run(folder: Path, *arguments: str, standard_input: str = "") -> subprocess.C
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "alerts.test.yaml").write_text(OUTAGE)
     (tmp_path / "tools.yaml").write_text(TOOLS)
+    (tmp_path / "slow.yaml").write_text(SLOW)
     declared = re.search(r"```yaml\n(apiVersion: v1\nkind: Feature.*?)```", REFERENCE, re.DOTALL)
     assert declared
     (tmp_path / "budgets.yaml").write_text(declared[1])
@@ -275,10 +385,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_scenarios_of_the_documentation_pass(folder: Path):
-    done = run(folder, "alerts.test.yaml", "tools.yaml")
+    done = run(folder, "alerts.test.yaml", "tools.yaml", "slow.yaml")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[0].startswith("ok  alerts.test.yaml:5  a full outage pages")
-    assert done.stdout.endswith("3 tests passed, 5 evaluations were looked at.\n")
+    assert done.stdout.endswith("4 tests passed, 7 evaluations were looked at.\n")
 
 
 def test_what_differs_is_shown_as_the_documentation_shows_it(folder: Path):

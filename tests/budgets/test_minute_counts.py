@@ -65,7 +65,15 @@ def test_every_counter_stands_at_its_minute(feature: Feature) -> None:
     make_traffic(feature, at=when, count=9, over=0, milestone="first_token", environment="staging", now=NOW)
     found = read(feature, start=NOW - DAY)
     values = {name: at(found, when, name) for name in found.counters}
-    assert values == {"judged": 6, "good": 4, "over": 2, "total": 6, "errors": 0, "timeouts": 2}
+    assert values == {
+        "judged": 6,
+        "good": 4,
+        "over": 2,
+        "total": 6,
+        "errors": 0,
+        "timeouts": 2,
+        "sum_us": 4 * 100_000 + 2 * 9_000_000,
+    }
     assert {name: int(counter.sum()) for name, counter in found.counters.items()} == values
     assert found.measured_from == when.replace(second=0)
     assert found.exact_from == found.start == (NOW - DAY).replace(minute=0, second=0)
