@@ -25,8 +25,8 @@ serve: venv ## run everything, empty at first
 	@exec $(BIN)/python -m latency_dashboard.serve --ends-with-parent
 
 test: lint chromium ## run every check and every test, in a real browser too (ARGS="-k word" chooses)
-	@$(BIN)/python -m pytest -n 2 --dist loadscope --doctest-modules -p tests.plugins.no_skips --no-skips \
-		tests budgets alerts $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadscope -p tests.plugins.longest_first --doctest-modules \
+		-p tests.plugins.no_skips --no-skips tests budgets alerts $(ARGS)
 
 # As in production: the deployment checks look at these, and nothing connects to them.
 lint: export DATABASE_URL = postgres://dashboard:secret@127.0.0.1:1/dashboard
