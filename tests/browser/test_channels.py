@@ -87,7 +87,7 @@ def test_axe_finds_nothing_on_the_pages_of_channels_and_nothing_scrolls_sideways
         owner=User.objects.get(email=EMAIL),
         name="alertmanager",
         kind="alertmanager",
-        config={"url": "https://alertmanager.example.com"},
+        config={"url": "https://alertmanager.example.com", "authorization": "Bearer am-token"},
     )
     LivingAlert.objects.create(
         incident=open_one(make_feature(team=team)),
