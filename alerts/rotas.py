@@ -34,6 +34,7 @@ class Because(StrEnum):
     OVERRIDDEN_TO_NOBODY = "overridden_to_nobody"
     LEFT_TEAM = "left_team"
     ACCOUNT_CLOSED = "account_closed"
+    UNREADABLE = "unreadable"
 
 
 # Why nobody is on call, for people.
@@ -45,6 +46,7 @@ REASONS: Final = {
     Because.OVERRIDDEN_TO_NOBODY: "an override to nobody",
     Because.LEFT_TEAM: "whose turn it is left the team",
     Because.ACCOUNT_CLOSED: "whose turn it is has a closed account",
+    Because.UNREADABLE: "the schedule cannot be read",
 }
 
 
@@ -71,7 +73,7 @@ class Override:
 @dataclass(frozen=True)
 class Rota:
     """A schedule. `places` are the people in the order of their turns, None a gap. `absent`: who can be on call no
-    more, and why; their turns and overrides are gaps."""
+    more, and why; their turns and overrides are gaps. Of what is not readable the overrides hold alone."""
 
     time_zone: str
     starts_on: date
@@ -81,6 +83,7 @@ class Rota:
     hours: tuple[Hours, ...] = ()
     overrides: tuple[Override, ...] = ()
     absent: Mapping[int, Because] = field(default_factory=dict)
+    is_readable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,8 @@ def _holder(rota: Rota, at: datetime) -> tuple[int | None, Because, int | None]:
         if person in rota.absent:
             return None, rota.absent[person], None
         return person, Because.OVERRIDE, None
+    if not rota.is_readable:
+        return None, Because.UNREADABLE, None
     turn = turn_at(rota, at)
     if turn < 0:
         return None, Because.BEFORE_START, None

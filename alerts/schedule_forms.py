@@ -21,7 +21,7 @@ from alerts.inputs import (
 )
 from alerts.models import Schedule
 from alerts.rotas import WEEKDAYS
-from alerts.schedules import schedule_document
+from alerts.schedules import schedule_document, trouble_with, zone_of
 from budgets.models import Team, User
 
 GAP: Final = "-"
@@ -126,7 +126,10 @@ class ScheduleForm(LabelledForm):
 
     @staticmethod
     def initial_of(schedule: Schedule) -> dict[str, Any]:
-        return {**schedule_document(schedule), "starts_on": schedule.starts_on}
+        document = schedule_document(schedule)
+        # What cannot be read can be written anew.
+        hours = [] if trouble_with(schedule) else document["hours"]
+        return {**document, "hours": hours, "starts_on": schedule.starts_on}
 
 
 class OverrideForm(LabelledForm):
@@ -138,9 +141,9 @@ class OverrideForm(LabelledForm):
 
     def __init__(self, *args: Any, schedule: Schedule, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._time_zone = schedule.time_zone
+        self._time_zone = zone_of(schedule)
         for name in ("starts_at", "ends_at"):
-            self.fields[name].help_text = f"By the clock of {schedule.time_zone}."
+            self.fields[name].help_text = f"By the clock of {self._time_zone}."
         members = User.objects.filter(memberships__team=schedule.team_id, is_active=True).order_by("email")
         self.fields["person"].choices = [  # type: ignore[attr-defined]
             *((one, one) for one in members.values_list("email", flat=True)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from .fields import Fields, name_of, read_time
 from .models import Schedule, ScheduleOverride, ScheduleTurn
 from .policies import require_unnamed
 from .rotas import WEEKDAYS, Because, Hours, Override, Rota, stretch_at
-from .wall_clocks import clock
+from .wall_clocks import clock, is_zone
+
+log = logging.getLogger(__name__)
 
 MAX_TURN_DAYS: Final = 56
 MAX_PLACES: Final = 100
@@ -78,19 +81,41 @@ def rotas_of(
             team__in={schedule.team_id for schedule in schedules}, user__in=people
         ).values_list("team_id", "user_id")
     )
+    troubles = {schedule.pk: trouble_with(schedule) for schedule in schedules}
+    for schedule_id, trouble in troubles.items():
+        if trouble:
+            log.error("Nobody but by an override is on call by schedule %s: %s", schedule_id, trouble)
     return {
         schedule.pk: Rota(
-            time_zone=schedule.time_zone,
+            time_zone=zone_of(schedule),
             starts_on=schedule.starts_on,
             hands_over_at=schedule.hands_over_at,
             turn_days=schedule.turn_days,
             places=tuple(turns[schedule.pk]),
-            hours=read_hours(schedule.hours),
+            hours=() if troubles[schedule.pk] else read_hours(schedule.hours),
             overrides=tuple(overrides[schedule.pk]),
             absent=_absent(people, {user for team, user in members if team == schedule.team_id}),
+            is_readable=not troubles[schedule.pk],
         )
         for schedule in schedules
     }, people
+
+
+def trouble_with(schedule: Schedule) -> str:
+    """Why a schedule cannot be read, in a sentence; "" where it can. None is saved like that, but another list of time
+    zones or a hand may have written it; others go on being told."""
+    if not is_zone(schedule.time_zone):
+        return f"{schedule.time_zone!r} is no time zone that is known here."
+    try:
+        read_hours(schedule.hours)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return 'Its hours are no list of {"days", "from", "to"}.'
+    return ""
+
+
+def zone_of(schedule: Schedule) -> str:
+    """Its time zone, or UTC where that is not known here."""
+    return schedule.time_zone if is_zone(schedule.time_zone) else "UTC"
 
 
 def _absent(people: Mapping[int, User], members: Collection[int]) -> dict[int, Because]:

@@ -12,7 +12,7 @@ from alerts.matchers import described
 from alerts.models import EscalationPolicy, Schedule, ScheduleOverride
 from alerts.policies import known_recipients
 from alerts.rotas import REASONS, Because, Stretch, stretches
-from alerts.schedules import Shift, on_call, rotas_of
+from alerts.schedules import Shift, on_call, rotas_of, trouble_with, zone_of
 from alerts.wall_clocks import clock, in_zone, instant_of, local_day
 from budgets.models import Team, User
 
@@ -46,7 +46,7 @@ def schedule_lines(team: Team, now: datetime) -> list[ScheduleLine]:
                 schedule=one,
                 shift=shifts[one.pk],
                 why=REASONS.get(shifts[one.pk].because, ""),
-                until=in_zone(shifts[one.pk].ends_at, one.time_zone),
+                until=in_zone(shifts[one.pk].ends_at, zone_of(one)),
                 named_by=[
                     policy.name
                     for policy in policies
@@ -104,11 +104,15 @@ class SchedulePage:
     hours: list[str]
     overrides: list[OverrideLine]
     facts: list[tuple[str, str]]
+    zone: str
+    """By whose clock it is told."""
+    trouble: str
+    """Why it cannot be read."""
 
 
 def schedule_page(schedule: Schedule, *, now: datetime) -> SchedulePage:
     """A schedule over the four weeks that begin with this one, and what is not covered of what comes."""
-    zone = schedule.time_zone
+    zone, trouble = zone_of(schedule), trouble_with(schedule)
     today = local_day(now, zone)
     first = today - timedelta(days=today.weekday())
     days = [first + n * _DAY for n in range(7 * WEEKS)]
@@ -149,15 +153,19 @@ def schedule_page(schedule: Schedule, *, now: datetime) -> SchedulePage:
             else (people[place].email, tones[place])
             for place in rota.places
         ],
-        hours=[f"{', '.join(one['days'])} {one['from']}–{one['to']}" for one in schedule.hours],
+        hours=[]
+        if trouble
+        else [f"{', '.join(one['days'])} {one['from']}–{one['to']}" for one in schedule.hours],
         overrides=[
             OverrideLine(one, in_zone(one.starts_at, zone), in_zone(one.ends_at, zone))
             for one in schedule.overrides.filter(ends_at__gt=now)
             .select_related("person")
             .order_by("starts_at", "pk")
         ],
+        zone=zone,
+        trouble=trouble,
         facts=[
-            ("Time zone", zone),
+            ("Time zone", schedule.time_zone),
             ("First hand-over", f"{schedule.starts_on:%d %b %Y}"),
             ("Hands over at", clock(schedule.hands_over_at)),
             ("A turn lasts", "1 day" if schedule.turn_days == 1 else f"{schedule.turn_days} days"),

@@ -378,6 +378,20 @@ def test_an_override_is_typed_and_told_by_the_clock_of_the_schedule(team: Team) 
     assert "there is no 02:30 on 14 Mar 2027" in said_at(skipped.content.decode(), "ends_at")
 
 
+def test_a_schedule_that_cannot_be_read_says_so_and_can_be_written_anew(team: Team, editor: Client) -> None:
+    editor.post(f"{BASE}schedules/new/", SCHEDULE)
+    schedule = Schedule.objects.get()
+    Schedule.objects.update(time_zone="Mars/Olympus", hours="always")
+    assert "the schedule cannot be read" in read(editor, "schedules/")
+    said = read(editor, f"schedules/{schedule.pk}/")
+    assert "'Mars/Olympus' is no time zone that is known here." in said
+    edit = f"{BASE}schedules/{schedule.pk}/edit/"
+    assert 'value="Mars/Olympus"' in editor.get(edit).content.decode()
+    assert editor.post(edit, {**SCHEDULE, "person": ["ada@example.com"]}).status_code == 302
+    assert "ada@example.com" in read(editor, f"schedules/{schedule.pk}/")
+    assert "cannot be read" not in read(editor, f"schedules/{schedule.pk}/")
+
+
 def test_a_schedule_that_a_policy_names_is_not_deleted(team: Team, editor: Client) -> None:
     editor.post(f"{BASE}schedules/new/", SCHEDULE)
     steps = {"steps": [{"notify": [{"kind": "schedule", "name": "primary"}]}]}

@@ -336,6 +336,23 @@ def test_a_member_of_another_team_alone_is_not_on_call(team: Team) -> None:
     assert on_call([schedule.pk], at=NOW)[schedule.pk].because == Because.LEFT_TEAM
 
 
+@pytest.mark.parametrize(
+    "change", [{"time_zone": "Mars/Olympus"}, {"hours": [{"days": ["mon"]}]}, {"hours": 7}]
+)
+def test_by_a_schedule_that_cannot_be_read_nobody_is_on_call_but_by_an_override(
+    team: Team, caplog: pytest.LogCaptureFixture, change: dict[str, Any]
+) -> None:
+    ada = make_person("ada@example.com", team=team)
+    broken, sound = make_schedule(team, ada, name="broken", **change), make_schedule(team, ada)
+    found = on_call([broken.pk, sound.pk], at=NOW)
+    assert (found[broken.pk].person, found[broken.pk].because) == (None, Because.UNREADABLE)
+    assert found[sound.pk].person == ada
+    assert f"by schedule {broken.pk}" in caplog.text
+    bounds = {"starts_at": NOW - HOUR, "ends_at": NOW + HOUR}
+    ScheduleOverride.objects.create(schedule=broken, person=ada, author="a test", **bounds)
+    assert on_call([broken.pk], at=NOW)[broken.pk].person == ada
+
+
 def test_hours_are_read_as_they_are_stored(team: Team) -> None:
     """NOW is a Saturday, 21:00 in Berlin."""
     ada = make_person("ada@example.com", team=team)
