@@ -52,6 +52,7 @@ REASONS: Final[Mapping[str, str]] = {
     "silent": "nothing is measured any more",
     "reporting": "measurements arrive",
     "never_steady": "it is silent, and had not reported steadily for an hour before",
+    "backlog": "nothing is measured, but what was sent meanwhile still waits for its roll-up",
     "unallocated": "without an allocation it takes more of the time than the rule allows",
     "stale": "its windows burn, by nothing of the last hour",
     "no_data": "its windows hold no data: it neither fires nor resolves",
@@ -208,9 +209,15 @@ def _grown(ratio: float) -> str:
 def _no_data(evidence: Evidence) -> str:
     at = evidence["last_measured_at"]
     limit = f"limit {evidence['silent_minutes']} min without a measurement"
+    until = evidence.get("backlog_until")
+    waits = (
+        f"; what was sent up to {formats.instant(datetime.fromisoformat(until))} waits for its roll-up"
+        if until
+        else ""
+    )
     if at is None:
-        return f"nothing measured for over a day; {limit}"
-    return f"last measured {formats.instant(datetime.fromisoformat(at))}; {limit}"
+        return f"nothing measured for over a day{waits}; {limit}"
+    return f"last measured {formats.instant(datetime.fromisoformat(at))}{waits}; {limit}"
 
 
 def _unallocated(evidence: Evidence) -> str:

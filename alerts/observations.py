@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, cast
 
 from budgets import histories
+from budgets.backlogs import backlogs_reach
 from budgets.burn_rates import BURN_RATE_WINDOWS
 from budgets.histories import Target
 from budgets.models import Milestone
@@ -87,6 +88,7 @@ class Observations:
             silent_minutes: histories.last_minutes(silent_for, back=GIVES_UP_AFTER, before=STEADY_FOR, **at)
             for silent_minutes, silent_for in silences.items()
         }
+        self._backlogs = backlogs_reach({feature_id for (feature_id, _), _ in targets(NoDataRule)}, now=now)
         self._time_spent = histories.time_spent(
             {feature_id for (feature_id, _), _ in targets(UnallocatedComponentRule)},
             window=UNALLOCATED_WINDOW,
@@ -107,7 +109,10 @@ class Observations:
                 return self._pairs(target)
             case NoDataRule():
                 heard = self._heard[judge.silent_minutes].get(target)
-                return Heard() if heard is None else Heard(heard.last_at, heard.minutes)
+                until = self._backlogs.get(feature_id)
+                if heard is None:
+                    return Heard(backlog_until=until)
+                return Heard(heard.last_at, heard.minutes, until)
             case UnallocatedComponentRule():
                 return self._time_share(target)
         # Counts has what rules read of WindowCounts; they are two classes so that rules stay free of a database.

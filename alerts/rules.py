@@ -139,6 +139,9 @@ class Reason(StrEnum):
     NEVER_STEADY = "never_steady"
     """It is silent, and had not reported steadily for an hour before."""
 
+    BACKLOG = "backlog"
+    """It is silent, and what was accepted of that time is not rolled up yet."""
+
     UNALLOCATED = "unallocated"
     """A component without an allocation takes more of the time than the rule allows."""
 

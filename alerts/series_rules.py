@@ -68,11 +68,12 @@ class Heard:
 
     Both are starts of minutes. `last_at` is None where nothing was within GIVES_UP_AFTER and the silence that is
     asked for; `minutes` are those of the silence that is asked for and STEADY_FOR up to it, and may be left
-    out of what is not silent.
+    out of what is not silent. `backlog_until` is up to when what was accepted lasts that is not rolled up yet.
     """
 
     last_at: datetime | None = None
     minutes: Collection[datetime] = ()
+    backlog_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,9 @@ class NoDataRule(Rule):
         # To the minute: one that had any measurement was not silent to its end.
         if last_at is not None and now - (last_at + _MINUTE) < silent_for:
             return Finding(Verdict.CLEAR, Reason.REPORTING, evidence)
+        if observation.backlog_until is not None and now - observation.backlog_until < silent_for:
+            evidence["backlog_until"] = _instant(observation.backlog_until)
+            return Finding(Verdict.BETWEEN, Reason.BACKLOG, evidence)
         if last_at is None or now - last_at >= GIVES_UP_AFTER + silent_for:
             return Finding(Verdict.CLEAR, Reason.NO_DATA_TIMEOUT, evidence)
         if previous.status == Status.INACTIVE and not self._was_steady(observation, last_at):

@@ -286,7 +286,9 @@ def _entry(event: IncidentEvent, incident: Incident) -> LogEntry:
             parts = [("Began", details.get("joined", [])), ("Ended", details.get("left", []))]
             said = [f"{word}: {_listed(names)}" for word, names in parts if names]
             if "is_paging" in details:
-                said.append("It would page again" if details["is_paging"] else "None of these would page any more")
+                said.append(
+                    "It would page again" if details["is_paging"] else "None of these would page any more"
+                )
             mark, text = "+", ". ".join(said)
         case Kind.SEVERITY_RAISED:
             mark, text = "✕", f"Raised to a {details.get('severity', 'page')}"

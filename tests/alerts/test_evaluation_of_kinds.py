@@ -11,11 +11,12 @@ from django.test.utils import CaptureQueriesContext
 
 from alerts.documents import incident_document
 from alerts.evaluation import SLOW_KINDS_EVERY, evaluate, sweep
+from alerts.evidence import evidence_words
 from alerts.history import replay
 from alerts.models import AlertRule, Incident, RuleState
 from alerts.summaries import story
 from alerts.wording import letter
-from budgets.models import Feature
+from budgets.models import Batch, Feature
 from tests.alerts.scenes import MINUTE, burn, calm, incidents_of, look, overrun, told
 from tests.factories import (
     NOW,
@@ -339,6 +340,66 @@ def test_a_milestone_that_falls_silent_ends_as_silent_after_a_day() -> None:
     assert only_incident(feature).state == "open"
     look(feature, NOW + 25 * HOUR)
     assert only_incident(feature).resolved_reason == "no_data_timeout"
+
+
+def waiting(feature: Feature, *, received_at: datetime, **overrides: Any) -> Batch:
+    """A batch of the team that was accepted and is not rolled up."""
+    return Batch.objects.create(
+        team=feature.team,
+        received_at=received_at,
+        measurement_count=1,
+        ended_from=received_at - MINUTE,
+        ended_to=received_at,
+        **overrides,
+    )
+
+
+@pytest.mark.parametrize("state", ["pending", "failed"])
+def test_silence_is_no_silence_while_our_own_roll_up_is_behind(state: str) -> None:
+    feature = make_feature()
+    make_rule(feature, "no_data", milestone="first_token", parameters={"silent_minutes": 15})
+    report(feature, NOW, 90, milestone="first_token")
+    failed = {"state": "failed", "failed_at": NOW, "failure": "out of range"} if state == "failed" else {}
+    batch = waiting(feature, received_at=NOW + 15 * MINUTE, **failed)
+    look(feature, NOW + 20 * MINUTE)
+    assert incidents_of(feature) == []
+    batch.delete()
+    look(feature, NOW + 20 * MINUTE)
+    assert only_incident(feature).rule == "our no_data milestone:first_token"
+    # What comes to lag later does not end it.
+    waiting(feature, received_at=NOW + 25 * MINUTE)
+    look(feature, NOW + 30 * MINUTE)
+    found = RuleState.objects.get()
+    assert (found.status, found.reason) == ("firing", "backlog")
+    assert evidence_words(found.evidence) == (
+        "last measured 21 Nov 2026, 20:00 UTC; what was sent up to 21 Nov 2026, 20:25 UTC waits for its roll-up; "
+        "limit 15 min without a measurement"
+    )
+
+
+@pytest.mark.parametrize(
+    "received_at",
+    [
+        NOW + 20 * MINUTE - timedelta(seconds=10),  # it is on its way
+        NOW + 4 * MINUTE,  # so long ago that it is silent all the same
+    ],
+)
+def test_what_does_not_lag_or_ended_before_the_silence_is_no_excuse(received_at: datetime) -> None:
+    feature = make_feature()
+    make_rule(feature, "no_data", milestone="first_token", parameters={"silent_minutes": 15})
+    report(feature, NOW, 90, milestone="first_token")
+    waiting(feature, received_at=received_at)
+    look(feature, NOW + 20 * MINUTE)
+    assert only_incident(feature).rule == "our no_data milestone:first_token"
+
+
+def test_what_another_team_waits_for_is_no_excuse() -> None:
+    feature = make_feature()
+    make_rule(feature, "no_data", milestone="first_token", parameters={"silent_minutes": 15})
+    report(feature, NOW, 90, milestone="first_token")
+    waiting(make_feature(slug="elsewhere"), received_at=NOW + 15 * MINUTE)
+    look(feature, NOW + 20 * MINUTE)
+    assert len(incidents_of(feature)) == 1
 
 
 def test_what_was_never_steady_or_is_declared_no_more_is_not_silent() -> None:
