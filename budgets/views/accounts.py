@@ -10,6 +10,7 @@ from django.contrib import messages
 from django.contrib.auth.views import LoginView, PasswordChangeView, PasswordResetConfirmView
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
 from django.utils import timezone
@@ -17,7 +18,7 @@ from django.utils.cache import add_never_cache_headers
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_safe
 
-from budgets import doorbell, passwords
+from budgets import doorbell, kept_forms, passwords
 from budgets.errors import Refusal
 from budgets.forms import ChangePasswordForm, ForgottenPasswordForm, NewPasswordForm, SignInForm
 from budgets.login_attempts import account_of, locked_until
@@ -26,13 +27,35 @@ from latency_dashboard.client_address import client_network
 # Django's form views take a PUT for a POST, and answer some requests before they look at the method.
 _by_form = require_http_methods(["GET", "HEAD", "POST"])
 
-sign_in = _by_form(
-    LoginView.as_view(
-        template_name="registration/login.html",
-        authentication_form=SignInForm,
-        redirect_authenticated_user=True,
-    )
-)
+
+class _SignIn(LoginView):
+    """Lets people in. Who had sent a form without a session sees it again, and sends it or not."""
+
+    template_name = "registration/login.html"
+    authentication_form = SignInForm
+    redirect_authenticated_user = True
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        # The page with the form, loaded again.
+        if request.user.is_authenticated and (kept := self._kept()):
+            return kept_forms.show(request, kept)
+        return super().dispatch(request, *args, **kwargs)
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        answer = super().form_valid(form)
+        kept = self._kept()
+        return kept_forms.show(self.request, kept) if kept else answer
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        # A wrong password loses nothing either.
+        kept = self.request.POST.get(kept_forms.FIELD, "") if self._kept() else ""
+        return super().get_context_data(**kwargs) | {"kept_form": kept}
+
+    def _kept(self) -> kept_forms.KeptForm | None:
+        return kept_forms.read(self.request.POST.get(kept_forms.FIELD, ""))
+
+
+sign_in = _by_form(_SignIn.as_view())
 
 
 def locked_out(

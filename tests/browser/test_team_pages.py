@@ -164,6 +164,31 @@ def test_on_a_desk_the_pages_of_a_team_are_one_row(visit: Visit, team: Team, wid
     assert len(tops) == 1
 
 
+def test_a_form_that_is_sent_after_the_session_has_ended_is_asked_about_and_sent(
+    visit: Visit, team: Team
+) -> None:
+    page = visit.page
+    visit.go("/teams/assistants/")
+    visit.log_in(EMAIL, PASSWORD)
+    page.get_by_label("E-mail address").fill(NEW)
+    page.get_by_label("Role", exact=True).select_option("editor")
+    page.context.clear_cookies(name="session")
+    page.get_by_role("button", name="Invite").click()
+
+    expect(page.get_by_role("status").first).to_contain_text("Your session has ended.")
+    assert NEW not in page.url
+    assert Axe().run(page).response["violations"] == []
+    visit.log_in(EMAIL, PASSWORD)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Logged in. Your form was not sent yet")
+    expect(page.locator(".kept")).to_contain_text(NEW)
+    expect(page.get_by_role("link", name="Leave it")).to_have_attribute("href", "/teams/assistants/")
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert Axe().run(page).response["violations"] == []
+    page.get_by_role("button", name="Send it now").click()
+    expect(page.locator("#invited")).to_contain_text(NEW)
+
+
 def test_an_open_menu_of_a_teams_pages_is_closed_by_escape_and_axe_finds_nothing_in_it(
     visit: Visit, team: Team
 ) -> None:
