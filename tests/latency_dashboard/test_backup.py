@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -19,6 +20,7 @@ from typing import Any
 import psycopg
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connection
 from django.utils import timezone
 
@@ -69,17 +71,37 @@ def python(url: str, code: str, *arguments: object) -> subprocess.CompletedProce
     )
 
 
+def address_of(name: str) -> str:
+    """Of another database of the test's server."""
+    return re.sub(r"^postgres:///[^?]*", f"postgres:///{name}", database_url())
+
+
+@pytest.fixture(scope="module")
+def migrated(django_db_setup: None) -> Iterator[str]:
+    """The name of a database as `migrate` leaves an empty one: copied where a test needs one."""
+    name = f"migrated_{os.getpid()}"
+    parts = psycopg.conninfo.conninfo_to_dict(database_url())
+    with psycopg.connect(**parts, autocommit=True) as server:  # type: ignore[arg-type]
+        server.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
+        try:
+            done = manage(address_of(name), "migrate", "--no-input")
+            assert done.returncode == 0, done.stderr
+            yield name
+        finally:
+            server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')  # type: ignore[arg-type]
+
+
 @pytest.fixture
-def make_database(transactional_db: None) -> Iterator[Callable[[], str]]:
-    """Makes empty databases of the test's server; gives their addresses."""
+def make_database(transactional_db: None) -> Iterator[Callable[..., str]]:
+    """Makes databases of the test's server, empty or as another one is; gives their addresses."""
     made: list[str] = []
 
-    def make() -> str:
+    def make(template: str = "template1") -> str:
         name = f"restored_{os.getpid()}_{next(_numbers)}"
         with connection.cursor() as cursor:
-            cursor.execute(f'CREATE DATABASE "{name}"')
+            cursor.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         made.append(name)
-        return re.sub(r"^postgres:///[^?]*", f"postgres:///{name}", database_url())
+        return address_of(name)
 
     yield make
     with connection.cursor() as cursor:
@@ -156,10 +178,9 @@ def contents(url: str) -> dict[str, tuple[int, str]]:
 
 
 def back_up(tmp_path: Path) -> Path:
+    """A file as the command makes it, without another process: what is tested is what becomes of the file."""
     path = tmp_path / "backup.zip"
-    done = manage(database_url(), "backup", path)
-    assert done.returncode == 0, done.stderr
-    assert re.fullmatch(r"Backed up \d+ rows of \d+ tables, as of \S+ \S+ UTC\.\n", done.stdout)
+    call_command("backup", str(path), stdout=io.StringIO())
     return path
 
 
@@ -167,9 +188,12 @@ def back_up(tmp_path: Path) -> Path:
 
 
 def test_what_was_restored_is_what_was_backed_up_and_the_product_works_on_it(
-    token: str, tmp_path: Path, make_database: Callable[[], str]
+    token: str, tmp_path: Path, make_database: Callable[..., str]
 ) -> None:
-    path, url = back_up(tmp_path), make_database()
+    path, url = tmp_path / "backup.zip", make_database()
+    done = manage(database_url(), "backup", path)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"Backed up \d+ rows of \d+ tables, as of \S+ \S+ UTC\.\n", done.stdout)
     done = manage(url, "restore", path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Restored ")
@@ -231,9 +255,9 @@ def test_what_was_restored_is_what_was_backed_up_and_the_product_works_on_it(
 
 
 def test_a_backup_goes_to_standard_output_too_and_into_a_migrated_database(
-    token: str, tmp_path: Path, make_database: Callable[[], str]
+    token: str, tmp_path: Path, migrated: str, make_database: Callable[..., str]
 ) -> None:
-    path, url = tmp_path / "piped.zip", make_database()
+    path, url = tmp_path / "piped.zip", make_database(migrated)
     with path.open("wb") as file:
         done = subprocess.run(
             [sys.executable, "manage.py", "backup", "-"],
@@ -246,7 +270,6 @@ def test_a_backup_goes_to_standard_output_too_and_into_a_migrated_database(
         )
     assert done.returncode == 0, done.stderr
     assert "Backed up" in done.stderr
-    assert manage(url, "migrate", "--no-input").returncode == 0
     restored = manage(url, "restore", path)
     assert restored.returncode == 0, restored.stderr
     assert contents(url) == contents(database_url())
@@ -270,7 +293,7 @@ def test_a_backup_is_one_moment_and_is_for_its_owner_alone(token: str, tmp_path:
 
 
 def test_pg_dump_and_pg_restore_do_as_well(
-    token: str, tmp_path: Path, make_database: Callable[[], str]
+    token: str, tmp_path: Path, make_database: Callable[..., str]
 ) -> None:
     """Whoever has them at hand in the server's version may use them instead."""
     folder, path, url = programs.find_postgres(), tmp_path / "backup.dump", make_database()
@@ -299,14 +322,13 @@ def test_a_database_that_is_not_empty_is_refused_and_left_as_it_is(token: str, t
 
 
 def test_a_database_that_holds_one_row_is_refused(
-    token: str, tmp_path: Path, make_database: Callable[[], str]
+    token: str, tmp_path: Path, migrated: str, make_database: Callable[..., str]
 ) -> None:
-    path, url = back_up(tmp_path), make_database()
+    path, url = back_up(tmp_path), make_database(migrated)
     assert manage(url, "restore", path).returncode == 0
-    empty = make_database()
-    assert manage(empty, "migrate", "--no-input").returncode == 0
-    assert manage(empty, "ensure_admin").returncode == 0
-    assert "is not empty: " in refused(manage(empty, "restore", path))
+    filled = make_database(migrated)
+    assert manage(filled, "ensure_admin").returncode == 0
+    assert "is not empty: " in refused(manage(filled, "restore", path))
 
 
 def rewritten(path: Path, change: Callable[[dict[str, Any]], None], **members: bytes) -> Path:
@@ -324,7 +346,7 @@ def rewritten(path: Path, change: Callable[[dict[str, Any]], None], **members: b
 
 
 def test_a_backup_of_a_newer_version_is_refused(
-    token: str, tmp_path: Path, make_database: Callable[[], str]
+    token: str, tmp_path: Path, make_database: Callable[..., str]
 ) -> None:
     def make_newer(manifest: dict[str, Any]) -> None:
         manifest["version"] = "99.0"
@@ -345,7 +367,7 @@ def contents_are_none(url: str) -> bool:
         )
 
 
-def test_a_file_that_is_no_backup_is_refused(tmp_path: Path, make_database: Callable[[], str]) -> None:
+def test_a_file_that_is_no_backup_is_refused(tmp_path: Path, make_database: Callable[..., str]) -> None:
     url = make_database()
     text, archive = tmp_path / "text.zip", tmp_path / "archive.zip"
     text.write_text("hello")
@@ -358,7 +380,7 @@ def test_a_file_that_is_no_backup_is_refused(tmp_path: Path, make_database: Call
 
 
 def test_a_backup_that_was_cut_off_or_changed_is_refused_and_nothing_is_restored(
-    token: str, tmp_path: Path, make_database: Callable[[], str]
+    token: str, tmp_path: Path, make_database: Callable[..., str]
 ) -> None:
     path, url = back_up(tmp_path), make_database()
     cut = tmp_path / "cut.zip"
@@ -380,7 +402,7 @@ def test_a_file_that_exists_is_not_overwritten(token: str, tmp_path: Path) -> No
 
 
 def test_a_database_that_was_never_migrated_has_nothing_to_back_up(
-    tmp_path: Path, make_database: Callable[[], str]
+    tmp_path: Path, make_database: Callable[..., str]
 ) -> None:
     assert "never been migrated" in refused(manage(make_database(), "backup", tmp_path / "backup.zip"))
     assert list(tmp_path.iterdir()) == []
@@ -390,7 +412,7 @@ def test_a_database_that_was_never_migrated_has_nothing_to_back_up(
 
 
 def test_a_backup_of_an_older_version_is_brought_up_to_date(
-    tmp_path: Path, make_database: Callable[[], str]
+    tmp_path: Path, make_database: Callable[..., str]
 ) -> None:
     older, newer = make_database(), make_database()
     assert manage(older, "migrate", "budgets", "0003", "--no-input").returncode == 0
@@ -413,9 +435,9 @@ def test_a_backup_of_an_older_version_is_brought_up_to_date(
 
 
 def test_another_pepper_than_the_backups_is_told(
-    token: str, tmp_path: Path, make_database: Callable[[], str]
+    token: str, tmp_path: Path, migrated: str, make_database: Callable[..., str]
 ) -> None:
     path = back_up(tmp_path)
-    done = manage(make_database(), "restore", path, KEY_PEPPER="another " * 12)
+    done = manage(make_database(migrated), "restore", path, KEY_PEPPER="another " * 12)
     assert done.returncode == 0
     assert "KEY_PEPPER is another one" in done.stderr
