@@ -17,7 +17,8 @@ from django.utils import timezone
 
 from alerts.channel_settings import save_channel
 from alerts.channels import KINDS as CHANNEL_KINDS
-from alerts.models import Channel, MaintenanceWindow, Silence
+from alerts.models import AlertRule, Channel, MaintenanceWindow, Silence
+from alerts.rule_settings import save_rule
 from budgets.features import declare_feature
 from budgets.models import AuditEntry, Component, Feature, LatencyBudget, Team
 from tests.factories import SECRET, feature_document, make_feature, make_team
@@ -400,6 +401,35 @@ def test_an_export_is_of_a_team_or_of_a_feature() -> None:
     ):
         with pytest.raises(CommandError, match=said):
             run("export", *options)
+
+
+def test_an_export_of_a_feature_has_its_rules_and_changes_nothing(file: Path) -> None:
+    team, now = make_team(slug="assistants"), timezone.now()
+    for slug in ("support-chat", "support"):
+        make_feature(team=team, slug=slug, now=now)
+        rules = {
+            "mine": {"kind": "threshold", "milestone": "first_token", "parameters": {"threshold_ms": 700}},
+            "silence": {"kind": "no_data", "for_seconds": 60, "enabled": False},
+            AlertRule.default_name(AlertRule.Kind.BURN_RATE, "first_token", "production"): {
+                "kind": "burn_rate",
+                "milestone": "first_token",
+                "severity": "ticket",
+            },
+        }
+        for name, document in rules.items():
+            save_rule(team=team, feature=slug, name=name, document=document, actor="a test", now=now)
+    exported = run("export", "--feature", "support")
+    found = list(yaml.safe_load_all(exported))
+    assert [(one["kind"], one["name"]) for one in found] == [
+        ("Feature", "support"),
+        *(("AlertRule", f"support/{name}") for name in sorted(rules)),
+    ]
+    assert apply(file, exported).endswith("0 of 4 documents changed.\n")
+    # Into another installation it takes all of them.
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE; TRUNCATE budgets_team CASCADE")
+    assert apply(file, exported).endswith("4 of 4 documents changed.\n")
+    assert run("export", "--feature", "support") == exported
 
 
 # -- channels of every kind -------------------------------------------------------------------------

@@ -9,7 +9,6 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from budgets.models import Feature, Team
 from latency_dashboard.declarations import core_yaml
 from latency_dashboard.declarations.export import export
-from latency_dashboard.declarations.kinds import KINDS
 
 
 class Command(BaseCommand):
@@ -20,7 +19,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--team", metavar="SLUG", help="only what this team has")
-        parser.add_argument("--feature", metavar="SLUG", help="only this feature")
+        parser.add_argument("--feature", metavar="SLUG", help="only this feature and its rules")
 
     def handle(self, *args: Any, **options: Any) -> None:
         teams = Team.objects.order_by("slug")
@@ -32,6 +31,5 @@ class Command(BaseCommand):
         if feature is not None and not Feature.objects.filter(team__in=teams, slug=feature).exists():
             of = f" in team {options['team']!r}" if options["team"] else ""
             raise CommandError(f"There is no feature {feature!r}{of}.")
-        kinds = list(KINDS) if feature is None else ["Feature"]
-        documents = list(export(teams, kinds=kinds, name=feature))
+        documents = list(export(teams, feature=feature))
         self.stdout.write(core_yaml.write(documents) if documents else "# Nothing is declared.\n", ending="")
