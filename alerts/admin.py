@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
+from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils import timezone
 
 from alerts.models import (
     AlertRule,
@@ -19,8 +21,11 @@ from alerts.models import (
     Notification,
     RuleState,
 )
+from alerts.rule_documents import read_document
+from alerts.rule_settings import watched_by
 from budgets.admin import ReadOnly
 from budgets.admin_audit import Audited
+from budgets.errors import Refusal
 from budgets.models import Team
 
 
@@ -29,10 +34,48 @@ class RuleStateInline(ReadOnly, admin.TabularInline):
     fields = ["key", "status", "since", "severity", "reason", "no_data_since", "evaluated_at"]
 
 
+# What a document calls otherwise than the row.
+_FORM_FIELDS: Final = {"enabled": "is_enabled"}
+
+
+class AlertRuleForm(forms.ModelForm):
+    """Refuses what pages, API and documents refuse, each mistake at its field."""
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        if self.errors:
+            return given
+        rule = self.instance
+        name = given.get("name", rule.name)
+        document = {
+            "kind": rule.kind,
+            "environment": rule.environment,
+            "milestone": rule.milestone,
+            "component": given.get("component", rule.component) or None,
+            "severity": given["severity"] or None,
+            "enabled": given["is_enabled"],
+            "for_seconds": given["for_seconds"],
+            "keep_firing_seconds": given["keep_firing_seconds"],
+            "parameters": given["parameters"] if given["parameters"] is not None else {},
+        }
+        if AlertRule.objects.filter(feature=rule.feature, name=name.strip()).exclude(pk=rule.pk).exists():
+            self.add_error("name", f"{rule.feature.slug} has a rule {name.strip()!r} already.")
+            return given
+        try:
+            values = read_document(document, rule.feature, name, rule, timezone.now())
+        except Refusal as refusal:
+            for field, messages in refusal.fields.items():
+                its_field = _FORM_FIELDS.get(field, field.split(".", 1)[0])
+                self.add_error(its_field if its_field in self.fields else None, messages)
+            return given
+        return {**given, "parameters": values["parameters"]}
+
+
 @admin.register(AlertRule)
 class AlertRuleAdmin(Audited, admin.ModelAdmin):
     """Rules come with latency budgets; here they are switched off, or told to wait or to hold on."""
 
+    form = AlertRuleForm
     audit_noun = "rule"
     inlines = [RuleStateInline]
     list_display = [
@@ -47,10 +90,21 @@ class AlertRuleAdmin(Audited, admin.ModelAdmin):
     list_filter = ["kind", "milestone", "is_enabled", "environment"]
     list_select_related = ["feature"]
     search_fields = ["feature__slug", "feature__name"]
-    readonly_fields = ["feature", "kind", "milestone", "environment", "created_at"]
+    readonly_fields = ["feature", "kind", "milestone", "environment", "is_default", "created_at"]
 
     def audit_team(self, obj: AlertRule) -> Team:
         return obj.feature.team
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
+        """A default rule keeps its name and what it watches: evaluations know it by them."""
+        fields = list(super().get_readonly_fields(request, obj))
+        return [*fields, "name", "component"] if obj is not None and obj.is_default else fields
+
+    def save_model(self, request: HttpRequest, obj: AlertRule, form: Any, change: bool) -> None:
+        before = AlertRule.objects.get(pk=obj.pk)
+        super().save_model(request, obj, form, change)
+        if watched_by(before) != watched_by(obj):
+            RuleState.objects.filter(rule=obj).delete()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -58,11 +58,11 @@ def save_rule(
             raise refusal({"name": [f"{found.slug} has a rule {name.strip()!r} already."]})
         before = document_of(existing) if existing else None
         rule = existing or AlertRule(feature=found, name=name.strip(), created_at=now)
-        watched = _watched(rule) if existing else None
+        watched = watched_by(rule) if existing else None
         for field, value in values.items():
             setattr(rule, field, value)
         rule.save()
-        if watched is not None and watched != _watched(rule):
+        if watched is not None and watched != watched_by(rule):
             RuleState.objects.filter(rule=rule).delete()
         _record(rule, "rule.saved", actor, before, document_of(rule), now)
         _evaluate_soon(found)
@@ -168,7 +168,8 @@ def rule_of(team: Team, feature: str, name: str) -> AlertRule:
 # What every change does
 
 
-def _watched(rule: AlertRule) -> tuple[Any, ...]:
+def watched_by(rule: AlertRule) -> tuple[Any, ...]:
+    """What tells whether two versions of a rule watch the same: what one found says nothing of another."""
     return (*(getattr(rule, field) for field in TARGET), parameters_of(rule))
 
 
