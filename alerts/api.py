@@ -264,6 +264,30 @@ def resolve_incident(request: HttpRequest, incident_id: str) -> dict[str, Any]:
     return _take_step(incidents.resolve, request, incident_id)
 
 
+@router.post(
+    "/incidents/{incident_id}/note",
+    auth=BearerKey("write"),
+    response=IncidentAnswer,
+    operation_id="noteIncident",
+    openapi_extra=described.NOTE_INCIDENT,
+)
+def note_incident(request: HttpRequest, incident_id: str) -> dict[str, Any]:
+    """Keeps a word with it; nobody is told.
+
+    From whoever acknowledged it, it is the sign of life that a policy with `unacknowledge_minutes` waits for.
+    """
+    found, text = _incident(request, incident_id), _note(request)
+    if not text.strip():
+        said = f"A text of 1 to {MAX_NOTE_CHARACTERS} characters, without U+0000."
+        raise Refusal(
+            "invalid_note",
+            f'The body is {{"note": "…"}} with 1 to {MAX_NOTE_CHARACTERS} characters. Nothing was changed.',
+            fields={"note": [said]},
+        )
+    incidents.note(incident_id=found.pk, actor=actor_of(request), text=text, now=timezone.now())
+    return incident_answer(_incident(request, incident_id))
+
+
 def _take_step(verb: Callable[..., Incident], request: HttpRequest, incident_id: str) -> dict[str, Any]:
     found, note = _incident(request, incident_id), _note(request)
     verb(incident_id=found.pk, actor=actor_of(request), note=note, now=timezone.now())

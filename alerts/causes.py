@@ -11,6 +11,7 @@ import numpy as np
 
 from budgets.attribution import Excess, Requests, attribute
 from budgets.burn_rates import window_bounds
+from budgets.features import instant
 from budgets.models import Feature, Milestone
 from budgets.status import WINDOWS, ComponentStatus, FeatureStatus
 from budgets.traced_requests import TracedRequests, read_requests
@@ -84,9 +85,9 @@ class Attribution:
         return {
             "by": self.by,
             "why": self.why,
-            "at": self.at.isoformat(),
-            "from": self.start.isoformat(),
-            "to": self.end.isoformat(),
+            "at": instant(self.at),
+            "from": instant(self.start),
+            "to": instant(self.end),
             "over": self.over,
             "within": self.within,
             "is_sampled": self.is_sampled,

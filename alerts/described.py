@@ -165,6 +165,20 @@ SCHEMAS: dict[str, Any] = {
         },
         "additionalProperties": False,
     },
+    "RequiredNoteDocument": {
+        "type": "object",
+        "required": ["note"],
+        "properties": {
+            "note": {
+                **TEXT,
+                "minLength": 1,
+                "maxLength": MAX_NOTE_CHARACTERS,
+                "pattern": r"\S",
+                "description": "For the incident's history.",
+            }
+        },
+        "additionalProperties": False,
+    },
 }
 
 _INCIDENT = parameter(
@@ -273,6 +287,16 @@ ACKNOWLEDGE_INCIDENT = operation(
     parameters=[_INCIDENT],
     request_body=_NOTE,
     answers={200: {"description": "The incident, acknowledged."}},
+    errors=["unknown_incident", "invalid_note"],
+)
+
+NOTE_INCIDENT = operation(
+    tag="incidents",
+    summary="Keep a note with an incident",
+    scope="write",
+    parameters=[_INCIDENT],
+    request_body=body(ref("RequiredNoteDocument"), examples={"A note": {"note": "Rolling back v412."}}),
+    answers={200: {"description": "The incident, with the note."}},
     errors=["unknown_incident", "invalid_note"],
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from budgets.features import instant
@@ -55,7 +56,7 @@ def told_document(event: IncidentEvent) -> dict[str, Any]:
         "told": [{"channel": one["name"], "because": one["because"]} for one in details.get("told", [])],
         "left_out": details.get("left_out", []),
         "held_by": details.get("held_by"),
-        "held_until": details.get("until"),
+        "held_until": instant(datetime.fromisoformat(details["until"])) if "until" in details else None,
     }
 
 

@@ -308,7 +308,7 @@ def note(*, incident_id: int, actor: str, text: str, now: datetime) -> Incident:
     with transaction.atomic():
         incident = Incident.objects.for_step(incident_id)
         _step_by_hand(incident, Kind.NOTED, now, actor=actor, note=text)
-        if incident.state == Incident.State.ACKNOWLEDGED:
+        if incident.state == Incident.State.ACKNOWLEDGED and incident.acknowledged_by == actor:
             note_word(incident=incident, now=now)
     return incident
 

@@ -140,6 +140,8 @@ class World:
         if method == "POST" and route.endswith("/overrides"):
             ends_at = (timezone.now() + timedelta(hours=1)).timestamp()
             return msgspec.json.encode({"person": None, "ends_at": ends_at})
+        if route.endswith("/note"):
+            return {"note": "Still on it"}
         for part, document in DOCUMENTS.items():
             if method in ("POST", "PUT") and f"/{part}" in route:
                 return msgspec.json.encode(document)

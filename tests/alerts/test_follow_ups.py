@@ -344,6 +344,7 @@ def test_who_acknowledged_is_reminded_and_when_silent_for_long_nobody_has_it(
     assert pass_until(incident, NOW + 61 * MINUTE) == [Action.REMIND]
     assert names(feature)[-1] == (f"Mail to {KIM}", "reminder")
     incidents.note(incident_id=incident.pk, actor=KIM, text="Still on it", now=NOW + 100 * MINUTE)
+    incidents.note(incident_id=incident.pk, actor="ada@example.com", text="And?", now=NOW + 110 * MINUTE)
     assert pass_until(incident, NOW + 249 * MINUTE) == [Action.REMIND, Action.REMIND]
     assert pass_until(incident, NOW + 250 * MINUTE) == [Action.UNACKNOWLEDGE]
     incident.refresh_from_db()

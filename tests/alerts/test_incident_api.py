@@ -222,6 +222,22 @@ def test_a_body_that_is_no_note_changes_nothing(api: Api, incident: Incident, bo
     assert incident.state == "open"
 
 
+def test_a_note_is_kept_and_told_to_nobody(api: Api, incident: Incident) -> None:
+    before = Notification.objects.count()
+    answer = api.post({"note": "Rolling back v412"}, path=f"incidents/{incident.pk}/note")
+    assert answer.status_code == 200
+    last = answer.json()["events"][-1]
+    assert (last["kind"], last["note"]) == ("noted", "Rolling back v412")
+    assert Notification.objects.count() == before
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"note": " "}'])
+def test_a_note_without_words_is_refused(api: Api, incident: Incident, body: bytes) -> None:
+    answer = api.post(body, path=f"incidents/{incident.pk}/note")
+    assert (answer.status_code, error_code(answer)) == (400, "invalid_note")
+    assert not incident.events.filter(kind="noted").exists()
+
+
 # -- Who may ----------------------------------------------------------------------------------------
 
 
@@ -232,6 +248,7 @@ def paths(incident: Incident) -> list[tuple[str, str, str]]:
         ("get", f"incidents/{incident.pk}", "read"),
         ("post", f"incidents/{incident.pk}/acknowledge", "write"),
         ("post", f"incidents/{incident.pk}/resolve", "write"),
+        ("post", f"incidents/{incident.pk}/note", "write"),
         ("put", "channels/pager", "write"),
     ]
 
@@ -241,13 +258,13 @@ def call(api: Api, method: str, path: str) -> Any:
         return api.get(path)
     if method == "put":
         return api.put(path, {"kind": "webhook", "url": "http://127.0.0.1:9/hook"})
-    return api.post(b"", path=path)
+    return api.post({"note": "still on it"}, path=path)
 
 
 def test_an_incident_of_another_team_does_not_exist(api: Api, incident: Incident) -> None:
     team = make_team()
     outsider = Api(team, key_with(team))
-    for method, path, _ in paths(incident)[1:4]:
+    for method, path, _ in paths(incident)[1:5]:
         answer = call(outsider, method, path)
         assert (answer.status_code, error_code(answer)) == (404, "unknown_incident"), path
     assert outsider.get("incidents").json() == {"items": [], "next_cursor": None}

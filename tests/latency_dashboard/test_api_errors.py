@@ -24,6 +24,7 @@ ENDPOINTS = [
     ("GET", "incidents/1", "read"),
     ("POST", "incidents/1/acknowledge", "write"),
     ("POST", "incidents/1/resolve", "write"),
+    ("POST", "incidents/1/note", "write"),
     ("GET", "channels", "read"),
     ("GET", "channels/ops", "read"),
     ("PUT", "channels/ops", "write"),
