@@ -141,7 +141,7 @@ class World:
             ends_at = (timezone.now() + timedelta(hours=1)).timestamp()
             return msgspec.json.encode({"person": None, "ends_at": ends_at})
         if route.endswith("/note"):
-            return {"note": "Still on it"}
+            return b'{"note": "Still on it"}'
         for part, document in DOCUMENTS.items():
             if method in ("POST", "PUT") and f"/{part}" in route:
                 return msgspec.json.encode(document)
