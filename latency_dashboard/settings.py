@@ -218,6 +218,8 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
+# Nothing asks for a file by its plain name, and to compress each twice takes most of a first start.
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
 
 # -- Ingest limits ------------------------------------------------------------------------------
 INGEST_MAX_WIRE_BYTES = 1 * 1024 * 1024
