@@ -28,6 +28,12 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('feature', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='alert_rules', to='budgets.feature')),
             ],
+            options={
+                'constraints': [
+                    models.UniqueConstraint(fields=('feature', 'environment', 'kind', 'milestone'), name='alert_rule_once', nulls_distinct=False),
+                    models.CheckConstraint(condition=models.Q(models.Q(('kind', 'burn_rate'), ('milestone__in', ['first_token', 'complete']), ('milestone__isnull', False)), models.Q(('kind', 'component_overrun'), ('milestone', None)), _connector='OR'), name='alert_rule_target_fits_its_kind'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='Channel',
@@ -41,6 +47,14 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('team', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='channels', to='budgets.team')),
             ],
+            options={
+                'constraints': [
+                    models.UniqueConstraint(fields=('team', 'name'), name='channel_name_once_per_team'),
+                    models.CheckConstraint(condition=models.Q(('min_severity__in', ['ticket', 'page'])), name='channel_severity_is_known'),
+                    models.CheckConstraint(condition=models.Q(('name', ''), _negated=True), name='channel_has_a_name'),
+                    models.CheckConstraint(condition=models.Q(('kind__in', ['webhook'])), name='channel_kind_is_known'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='Incident',
@@ -66,6 +80,23 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-opened_at', '-id'],
+                'indexes': [
+                    models.Index(fields=['feature', '-opened_at'], name='incident_by_feature'),
+                    models.Index(condition=models.Q(('resolved_by', ''), _negated=True), fields=['resolved_at'], name='incident_resolved_by_a_person'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('state', 'resolved'), _negated=True), fields=('feature', 'environment', 'milestone', 'component'), name='incident_one_unresolved_per_target', nulls_distinct=False),
+                    models.CheckConstraint(condition=models.Q(models.Q(('component', None), ('milestone__isnull', False)), models.Q(('component__isnull', False), ('milestone', None)), _connector='OR'), name='incident_has_exactly_one_of_component_and_milestone'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('resolved_at__isnull', False), ('state', 'resolved')), models.Q(models.Q(('state', 'resolved'), _negated=True), ('resolved_at', None)), _connector='OR'), name='incident_resolved_at_exactly_when_resolved'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state', 'acknowledged'), _negated=True), ('acknowledged_at__isnull', False), _connector='OR'), name='incident_acknowledged_at_when_acknowledged'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state', 'open'), _negated=True), ('acknowledged_at', None), _connector='OR'), name='incident_not_acknowledged_while_open'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('resolved_at', None), ('resolved_by', ''), ('resolved_reason', '')), models.Q(('resolved_at__isnull', False), models.Q(('resolved_reason', ''), _negated=True)), _connector='OR'), name='incident_says_why_it_was_resolved'),
+                    models.CheckConstraint(condition=models.Q(('merged_into', None), models.Q(('state', 'resolved'), models.Q(('merged_into', models.F('id')), _negated=True)), _connector='OR'), name='incident_merged_into_another_is_resolved'),
+                    models.CheckConstraint(condition=models.Q(('milestone', None), ('milestone__in', ['first_token', 'complete']), _connector='OR'), name='incident_milestone_is_known'),
+                    models.CheckConstraint(condition=models.Q(('resolved_at', None), ('resolved_at__gte', models.F('opened_at')), _connector='OR'), name='incident_resolved_after_it_opened'),
+                    models.CheckConstraint(condition=models.Q(('severity__in', ['ticket', 'page'])), name='incident_severity_is_known'),
+                    models.CheckConstraint(condition=models.Q(('state__in', ['open', 'acknowledged', 'resolved'])), name='incident_state_is_known'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -82,6 +113,12 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['id'],
+                'indexes': [
+                    models.Index(fields=['incident', 'id'], name='incident_event_in_order'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('kind__in', ['opened', 'evidence', 'severity_raised', 'cause_changed', 'acknowledged', 'resolved', 'merged'])), name='incident_event_kind_is_known'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -104,6 +141,18 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['id'],
+                'indexes': [
+                    models.Index(condition=models.Q(('state', 'pending')), fields=['next_attempt_at'], name='notification_due'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('incident', 'channel', 'event', 'severity'), name='notification_once_per_event_and_severity'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('finished_at', None), ('next_attempt_at__isnull', False), ('state', 'pending')), models.Q(models.Q(('state', 'pending'), _negated=True), ('finished_at__isnull', False), ('next_attempt_at', None)), _connector='OR'), name='notification_finished_at_exactly_when_not_pending'),
+                    models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'delivered', 'undeliverable'])), name='notification_state_is_known'),
+                    models.CheckConstraint(condition=models.Q(('event__in', ['incident.opened', 'incident.acknowledged', 'incident.resolved'])), name='notification_event_is_known'),
+                    models.CheckConstraint(condition=models.Q(('severity__in', ['ticket', 'page'])), name='notification_severity_is_known'),
+                    models.CheckConstraint(condition=models.Q(('leased_until', None), ('state', 'pending'), _connector='OR'), name='notification_leased_only_while_pending'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('state', 'undeliverable'), models.Q(('reason', ''), _negated=True)), models.Q(models.Q(('state', 'undeliverable'), _negated=True), ('reason', '')), _connector='OR'), name='notification_says_why_it_was_given_up'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -121,6 +170,12 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['notification_id', 'number'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('notification', 'number'), name='delivery_attempt_number_once'),
+                    models.CheckConstraint(condition=models.Q(('number__gte', 1)), name='delivery_attempt_number_from_1'),
+                    models.CheckConstraint(condition=models.Q(('outcome__in', ['sending', 'delivered', 'failed', 'interrupted'])), name='delivery_attempt_outcome_is_known'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('outcome', 'failed'), models.Q(('error', ''), _negated=True)), models.Q(models.Q(('outcome', 'failed'), _negated=True), ('error', '')), _connector='OR'), name='delivery_attempt_says_what_failed'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -138,153 +193,13 @@ class Migration(migrations.Migration):
                 ('evaluated_at', models.DateTimeField()),
                 ('rule', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='states', to='alerts.alertrule')),
             ],
-        ),
-        migrations.AddConstraint(
-            model_name='alertrule',
-            constraint=models.UniqueConstraint(fields=('feature', 'environment', 'kind', 'milestone'), name='alert_rule_once', nulls_distinct=False),
-        ),
-        migrations.AddConstraint(
-            model_name='alertrule',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'burn_rate'), ('milestone__in', ['first_token', 'complete']), ('milestone__isnull', False)), models.Q(('kind', 'component_overrun'), ('milestone', None)), _connector='OR'), name='alert_rule_target_fits_its_kind'),
-        ),
-        migrations.AddConstraint(
-            model_name='channel',
-            constraint=models.UniqueConstraint(fields=('team', 'name'), name='channel_name_once_per_team'),
-        ),
-        migrations.AddConstraint(
-            model_name='channel',
-            constraint=models.CheckConstraint(condition=models.Q(('min_severity__in', ['ticket', 'page'])), name='channel_severity_is_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='channel',
-            constraint=models.CheckConstraint(condition=models.Q(('name', ''), _negated=True), name='channel_has_a_name'),
-        ),
-        migrations.AddConstraint(
-            model_name='channel',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['webhook'])), name='channel_kind_is_known'),
-        ),
-        migrations.AddIndex(
-            model_name='incident',
-            index=models.Index(fields=['feature', '-opened_at'], name='incident_by_feature'),
-        ),
-        migrations.AddIndex(
-            model_name='incident',
-            index=models.Index(condition=models.Q(('resolved_by', ''), _negated=True), fields=['resolved_at'], name='incident_resolved_by_a_person'),
-        ),
-        migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'resolved'), _negated=True), fields=('feature', 'environment', 'milestone', 'component'), name='incident_one_unresolved_per_target', nulls_distinct=False),
-        ),
-        migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('component', None), ('milestone__isnull', False)), models.Q(('component__isnull', False), ('milestone', None)), _connector='OR'), name='incident_has_exactly_one_of_component_and_milestone'),
-        ),
-        migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('resolved_at__isnull', False), ('state', 'resolved')), models.Q(models.Q(('state', 'resolved'), _negated=True), ('resolved_at', None)), _connector='OR'), name='incident_resolved_at_exactly_when_resolved'),
-        ),
-        migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'acknowledged'), _negated=True), ('acknowledged_at__isnull', False), _connector='OR'), name='incident_acknowledged_at_when_acknowledged'),
-        ),
-        migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'open'), _negated=True), ('acknowledged_at', None), _connector='OR'), name='incident_not_acknowledged_while_open'),
-        ),
-        migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('resolved_at', None), ('resolved_by', ''), ('resolved_reason', '')), models.Q(('resolved_at__isnull', False), models.Q(('resolved_reason', ''), _negated=True)), _connector='OR'), name='incident_says_why_it_was_resolved'),
-        ),
-        migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.CheckConstraint(condition=models.Q(('merged_into', None), models.Q(('state', 'resolved'), models.Q(('merged_into', models.F('id')), _negated=True)), _connector='OR'), name='incident_merged_into_another_is_resolved'),
-        ),
-        migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.CheckConstraint(condition=models.Q(('milestone', None), ('milestone__in', ['first_token', 'complete']), _connector='OR'), name='incident_milestone_is_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.CheckConstraint(condition=models.Q(('resolved_at', None), ('resolved_at__gte', models.F('opened_at')), _connector='OR'), name='incident_resolved_after_it_opened'),
-        ),
-        migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.CheckConstraint(condition=models.Q(('severity__in', ['ticket', 'page'])), name='incident_severity_is_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='incident',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['open', 'acknowledged', 'resolved'])), name='incident_state_is_known'),
-        ),
-        migrations.AddIndex(
-            model_name='incidentevent',
-            index=models.Index(fields=['incident', 'id'], name='incident_event_in_order'),
-        ),
-        migrations.AddConstraint(
-            model_name='incidentevent',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['opened', 'evidence', 'severity_raised', 'cause_changed', 'acknowledged', 'resolved', 'merged'])), name='incident_event_kind_is_known'),
-        ),
-        migrations.AddIndex(
-            model_name='notification',
-            index=models.Index(condition=models.Q(('state', 'pending')), fields=['next_attempt_at'], name='notification_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='notification',
-            constraint=models.UniqueConstraint(fields=('incident', 'channel', 'event', 'severity'), name='notification_once_per_event_and_severity'),
-        ),
-        migrations.AddConstraint(
-            model_name='notification',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at', None), ('next_attempt_at__isnull', False), ('state', 'pending')), models.Q(models.Q(('state', 'pending'), _negated=True), ('finished_at__isnull', False), ('next_attempt_at', None)), _connector='OR'), name='notification_finished_at_exactly_when_not_pending'),
-        ),
-        migrations.AddConstraint(
-            model_name='notification',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'delivered', 'undeliverable'])), name='notification_state_is_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='notification',
-            constraint=models.CheckConstraint(condition=models.Q(('event__in', ['incident.opened', 'incident.acknowledged', 'incident.resolved'])), name='notification_event_is_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='notification',
-            constraint=models.CheckConstraint(condition=models.Q(('severity__in', ['ticket', 'page'])), name='notification_severity_is_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='notification',
-            constraint=models.CheckConstraint(condition=models.Q(('leased_until', None), ('state', 'pending'), _connector='OR'), name='notification_leased_only_while_pending'),
-        ),
-        migrations.AddConstraint(
-            model_name='notification',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'undeliverable'), models.Q(('reason', ''), _negated=True)), models.Q(models.Q(('state', 'undeliverable'), _negated=True), ('reason', '')), _connector='OR'), name='notification_says_why_it_was_given_up'),
-        ),
-        migrations.AddConstraint(
-            model_name='deliveryattempt',
-            constraint=models.UniqueConstraint(fields=('notification', 'number'), name='delivery_attempt_number_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='deliveryattempt',
-            constraint=models.CheckConstraint(condition=models.Q(('number__gte', 1)), name='delivery_attempt_number_from_1'),
-        ),
-        migrations.AddConstraint(
-            model_name='deliveryattempt',
-            constraint=models.CheckConstraint(condition=models.Q(('outcome__in', ['sending', 'delivered', 'failed', 'interrupted'])), name='delivery_attempt_outcome_is_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='deliveryattempt',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('outcome', 'failed'), models.Q(('error', ''), _negated=True)), models.Q(models.Q(('outcome', 'failed'), _negated=True), ('error', '')), _connector='OR'), name='delivery_attempt_says_what_failed'),
-        ),
-        migrations.AddConstraint(
-            model_name='rulestate',
-            constraint=models.UniqueConstraint(fields=('rule', 'key'), name='rule_state_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='rulestate',
-            constraint=models.CheckConstraint(condition=models.Q(('status__in', ['inactive', 'pending', 'firing', 'recovering'])), name='rule_state_status_is_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='rulestate',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('active_since', None), ('status', 'inactive')), models.Q(models.Q(('status', 'inactive'), _negated=True), ('active_since__isnull', False)), _connector='OR'), name='rule_state_active_since_exactly_while_active'),
-        ),
-        migrations.AddConstraint(
-            model_name='rulestate',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status__in', ['firing', 'recovering']), _negated=True), models.Q(('severity__in', ['ticket', 'page']), ('severity__isnull', False)), _connector='OR'), name='rule_state_that_fires_has_a_severity'),
+            options={
+                'constraints': [
+                    models.UniqueConstraint(fields=('rule', 'key'), name='rule_state_once'),
+                    models.CheckConstraint(condition=models.Q(('status__in', ['inactive', 'pending', 'firing', 'recovering'])), name='rule_state_status_is_known'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('active_since', None), ('status', 'inactive')), models.Q(models.Q(('status', 'inactive'), _negated=True), ('active_since__isnull', False)), _connector='OR'), name='rule_state_active_since_exactly_while_active'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('status__in', ['firing', 'recovering']), _negated=True), models.Q(('severity__in', ['ticket', 'page']), ('severity__isnull', False)), _connector='OR'), name='rule_state_that_fires_has_a_severity'),
+                ],
+            },
         ),
     ]

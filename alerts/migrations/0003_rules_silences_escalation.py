@@ -29,6 +29,12 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['position', 'name'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('name', ''), _negated=True), name='escalation_policy_has_a_name'),
+                    models.CheckConstraint(condition=models.Q(('steps', []), _negated=True), name='escalation_policy_has_a_step'),
+                    models.CheckConstraint(condition=models.Q(('repetitions__lte', 9)), name='escalation_policy_at_most_ten_rounds'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('reminder_minutes', None), ('reminder_minutes__gte', 5), _connector='OR'), models.Q(('unacknowledge_minutes', None), ('unacknowledge_minutes__gte', 5), _connector='OR')), name='escalation_policy_waits_at_least_5_minutes'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -46,6 +52,14 @@ class Migration(migrations.Migration):
                 ('heard_at', models.DateTimeField(help_text='When who acknowledged it last said something', null=True)),
                 ('next_at', models.DateTimeField(help_text='When it is to be looked at next; empty: when something happens to it', null=True)),
             ],
+            options={
+                'indexes': [
+                    models.Index(condition=models.Q(('next_at__isnull', False)), fields=['next_at'], name='follow_up_due'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(models.Q(('held_by', ''), ('held_since', None)), models.Q(('held_since__isnull', False), models.Q(('held_by', ''), _negated=True)), _connector='OR'), name='follow_up_says_what_holds_it'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='LivingAlert',
@@ -56,6 +70,11 @@ class Migration(migrations.Migration):
                 ('sent_count', models.PositiveIntegerField(default=0)),
                 ('error', models.TextField(blank=True, default='', help_text='Why the last try failed; empty where it did not')),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['next_at'], name='living_alert_due'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='MaintenanceWindow',
@@ -75,6 +94,10 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['name'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('name', ''), _negated=True), name='maintenance_window_has_a_name'),
+                    models.CheckConstraint(condition=models.Q(('duration_minutes__gte', 1), ('duration_minutes__lte', 10080)), name='maintenance_window_lasts_a_minute_to_a_week'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -91,6 +114,10 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['name'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('name', ''), _negated=True), name='schedule_has_a_name'),
+                    models.CheckConstraint(condition=models.Q(('turn_days__gte', 1), ('turn_days__lte', 56)), name='schedule_turn_is_a_day_to_eight_weeks'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -104,6 +131,9 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['starts_at', 'id'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('ends_at__gt', models.F('starts_at'))), name='schedule_override_ends_after_it_starts'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -130,6 +160,11 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['-ends_at', '-id'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('ends_at__gte', models.F('starts_at'))), name='silence_ends_after_it_starts'),
+                    models.CheckConstraint(condition=models.Q(('reason', ''), _negated=True), name='silence_has_a_reason'),
+                    models.CheckConstraint(condition=models.Q(('matchers', []), _negated=True), name='silence_matches_something_named'),
+                ],
             },
         ),
         migrations.RemoveConstraint(
@@ -307,14 +342,6 @@ class Migration(migrations.Migration):
             name='team',
             field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='escalation_policies', to='budgets.team'),
         ),
-        migrations.AddIndex(
-            model_name='followup',
-            index=models.Index(condition=models.Q(('next_at__isnull', False)), fields=['next_at'], name='follow_up_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='followup',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('held_by', ''), ('held_since', None)), models.Q(('held_since__isnull', False), models.Q(('held_by', ''), _negated=True)), _connector='OR'), name='follow_up_says_what_holds_it'),
-        ),
         migrations.AddField(
             model_name='livingalert',
             name='channel',
@@ -365,26 +392,6 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(fields=('team', 'name'), name='escalation_policy_name_once_per_team'),
         ),
         migrations.AddConstraint(
-            model_name='escalationpolicy',
-            constraint=models.CheckConstraint(condition=models.Q(('name', ''), _negated=True), name='escalation_policy_has_a_name'),
-        ),
-        migrations.AddConstraint(
-            model_name='escalationpolicy',
-            constraint=models.CheckConstraint(condition=models.Q(('steps', []), _negated=True), name='escalation_policy_has_a_step'),
-        ),
-        migrations.AddConstraint(
-            model_name='escalationpolicy',
-            constraint=models.CheckConstraint(condition=models.Q(('repetitions__lte', 9)), name='escalation_policy_at_most_ten_rounds'),
-        ),
-        migrations.AddConstraint(
-            model_name='escalationpolicy',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('reminder_minutes', None), ('reminder_minutes__gte', 5), _connector='OR'), models.Q(('unacknowledge_minutes', None), ('unacknowledge_minutes__gte', 5), _connector='OR')), name='escalation_policy_waits_at_least_5_minutes'),
-        ),
-        migrations.AddIndex(
-            model_name='livingalert',
-            index=models.Index(fields=['next_at'], name='living_alert_due'),
-        ),
-        migrations.AddConstraint(
             model_name='livingalert',
             constraint=models.UniqueConstraint(fields=('incident', 'channel'), name='living_alert_once_per_channel'),
         ),
@@ -393,32 +400,12 @@ class Migration(migrations.Migration):
             constraint=models.UniqueConstraint(fields=('team', 'name'), name='maintenance_window_name_once_per_team'),
         ),
         migrations.AddConstraint(
-            model_name='maintenancewindow',
-            constraint=models.CheckConstraint(condition=models.Q(('name', ''), _negated=True), name='maintenance_window_has_a_name'),
-        ),
-        migrations.AddConstraint(
-            model_name='maintenancewindow',
-            constraint=models.CheckConstraint(condition=models.Q(('duration_minutes__gte', 1), ('duration_minutes__lte', 10080)), name='maintenance_window_lasts_a_minute_to_a_week'),
-        ),
-        migrations.AddConstraint(
             model_name='schedule',
             constraint=models.UniqueConstraint(fields=('team', 'name'), name='schedule_name_once_per_team'),
-        ),
-        migrations.AddConstraint(
-            model_name='schedule',
-            constraint=models.CheckConstraint(condition=models.Q(('name', ''), _negated=True), name='schedule_has_a_name'),
-        ),
-        migrations.AddConstraint(
-            model_name='schedule',
-            constraint=models.CheckConstraint(condition=models.Q(('turn_days__gte', 1), ('turn_days__lte', 56)), name='schedule_turn_is_a_day_to_eight_weeks'),
         ),
         migrations.AddIndex(
             model_name='scheduleoverride',
             index=models.Index(fields=['schedule', 'ends_at'], name='schedule_override_by_end'),
-        ),
-        migrations.AddConstraint(
-            model_name='scheduleoverride',
-            constraint=models.CheckConstraint(condition=models.Q(('ends_at__gt', models.F('starts_at'))), name='schedule_override_ends_after_it_starts'),
         ),
         migrations.AddConstraint(
             model_name='scheduleturn',
@@ -427,18 +414,6 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name='silence',
             index=models.Index(fields=['team', '-ends_at'], name='silence_of_team_by_end'),
-        ),
-        migrations.AddConstraint(
-            model_name='silence',
-            constraint=models.CheckConstraint(condition=models.Q(('ends_at__gte', models.F('starts_at'))), name='silence_ends_after_it_starts'),
-        ),
-        migrations.AddConstraint(
-            model_name='silence',
-            constraint=models.CheckConstraint(condition=models.Q(('reason', ''), _negated=True), name='silence_has_a_reason'),
-        ),
-        migrations.AddConstraint(
-            model_name='silence',
-            constraint=models.CheckConstraint(condition=models.Q(('matchers', []), _negated=True), name='silence_matches_something_named'),
         ),
         # What is open goes on being told of: by the clock, as if it had opened with this version. Last, for what a
         # transaction wrote keeps it from changing the table.

@@ -31,6 +31,11 @@ class Migration(migrations.Migration):
                 ('archived_at', models.DateTimeField(blank=True, null=True)),
                 ('rejudge_requested_at', models.DateTimeField(blank=True, help_text='A first version was saved: what is stored is to be judged anew', null=True)),
             ],
+            options={
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('kind__in', ['interactive_chat', 'inline_help', 'background_generation', 'autonomous_workflow', 'other'])), name='feature_kind_is_known'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='IngestKey',
@@ -45,6 +50,11 @@ class Migration(migrations.Migration):
                 ('revoked_at', models.DateTimeField(blank=True, null=True)),
                 ('last_used_at', models.DateTimeField(blank=True, null=True)),
             ],
+            options={
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('scopes__contained_by', ['ingest', 'read', 'write']), models.Q(('scopes', []), _negated=True)), name='ingest_key_scopes_are_known'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='Sweep',
@@ -98,6 +108,11 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['position', 'id'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('feature', 'name'), name='component_once_per_feature'),
+                    models.CheckConstraint(condition=models.Q(('state__in', ['declared', 'observed', 'archived'])), name='component_state_is_known'),
+                    models.CheckConstraint(condition=models.Q(('name', ''), _negated=True), name='component_has_a_name'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -116,6 +131,19 @@ class Migration(migrations.Migration):
                 ('key', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='batches', to='budgets.ingestkey')),
                 ('team', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='batches', to='budgets.team')),
             ],
+            options={
+                'indexes': [
+                    models.Index(condition=models.Q(('state', 'pending')), fields=['id'], include=('team', 'measurement_count'), name='batch_pending'),
+                    models.Index(fields=['received_at'], name='batch_received_at'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('team', 'idempotency_key'), name='batch_idempotency_key_once_per_team'),
+                    models.CheckConstraint(condition=models.Q(('measurement_count__gt', 0)), name='batch_is_not_empty'),
+                    models.CheckConstraint(condition=models.Q(('ended_from__lte', models.F('ended_to'))), name='batch_range_is_ordered'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('rolled_up_at', None), ('state', 'pending')), models.Q(('rolled_up_at__isnull', False), ('state', 'rolled_up')), _connector='OR'), name='batch_rolled_up_at_exactly_when_rolled_up'),
+                    models.CheckConstraint(condition=models.Q(('idempotency_key', None), models.Q(('answer__isnull', False), ('payload_digest__isnull', False)), _connector='OR'), name='batch_with_idempotency_key_keeps_its_answer'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='LatencyBudget',
@@ -134,6 +162,16 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['feature_id', 'milestone', 'version'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('feature', 'milestone', 'version'), name='latency_budget_version_once'),
+                    models.CheckConstraint(condition=models.Q(('milestone__in', ['first_token', 'complete'])), name='latency_budget_milestone_is_known'),
+                    models.CheckConstraint(condition=models.Q(('version__gte', 1)), name='latency_budget_version_from_1'),
+                    models.CheckConstraint(condition=models.Q(('budget_ms__gt', 0)), name='latency_budget_is_positive'),
+                    models.CheckConstraint(condition=models.Q(('objective__gt', 0), ('objective__lt', 1)), name='latency_budget_objective_between_0_and_1'),
+                    models.CheckConstraint(condition=models.Q(('window_days__in', [7, 28, 30])), name='latency_budget_window_is_known'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('budget_ms', None), ('objective', None), ('window_days', None)), models.Q(('budget_ms__isnull', False), ('objective__isnull', False), ('window_days__isnull', False)), _connector='OR'), name='latency_budget_has_all_values_or_is_retired'),
+                    models.CheckConstraint(condition=models.Q(('effective_from', models.Func(models.Value('minute'), 'effective_from', models.Value('UTC'), function='date_trunc'))), name='latency_budget_effective_from_a_whole_minute'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -146,6 +184,10 @@ class Migration(migrations.Migration):
             ],
             options={
                 'ordering': ['id'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('latency_budget', 'component'), name='allocation_once_per_component'),
+                    models.CheckConstraint(condition=models.Q(('allocated_ms__gt', 0)), name='allocation_is_positive'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -161,6 +203,12 @@ class Migration(migrations.Migration):
             ],
             options={
                 'verbose_name_plural': 'series',
+                'constraints': [
+                    models.UniqueConstraint(fields=('feature', 'environment', 'component', 'milestone', 'release'), name='series_once', nulls_distinct=False),
+                    models.CheckConstraint(condition=models.Q(models.Q(('component', None), ('milestone__isnull', False)), models.Q(('component__isnull', False), ('milestone', None)), _connector='OR'), name='series_has_exactly_one_of_component_and_milestone'),
+                    models.CheckConstraint(condition=models.Q(('milestone', None), ('milestone__in', ['first_token', 'complete']), _connector='OR'), name='series_milestone_is_known'),
+                    models.CheckConstraint(condition=models.Q(('environment', ''), _negated=True), name='series_has_an_environment'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -187,6 +235,14 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'budgets_rollup_hour',
                 'abstract': False,
+                'indexes': [
+                    models.Index(fields=['start'], name='rollup_hour_start'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('errors__gte', 0), ('timeouts__gte', 0), ('total__gt', 0), ('total__gte', django.db.models.expressions.CombinedExpression(models.F('errors'), '+', models.F('timeouts')))), name='hourrollup_counts_add_up'),
+                    models.CheckConstraint(condition=models.Q(('judged__in', [0, models.F('total')]), models.Q(('judged__gt', 0), ('judged__lte', models.F('total'))), _connector='OR'), name='hourrollup_judged_at_most_total'),
+                    models.CheckConstraint(condition=models.Q(('good__gte', 0), ('judged__gte', django.db.models.expressions.CombinedExpression(models.F('good'), '+', models.F('over'))), ('over__gte', 0)), name='hourrollup_good_and_over_at_most_judged'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -196,6 +252,11 @@ class Migration(migrations.Migration):
                 ('start', models.DateTimeField()),
                 ('series', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='budgets.series')),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['start'], name='dirty_hour_start'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='DirtyDay',
@@ -204,6 +265,11 @@ class Migration(migrations.Migration):
                 ('start', models.DateTimeField()),
                 ('series', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='+', to='budgets.series')),
             ],
+            options={
+                'indexes': [
+                    models.Index(fields=['start'], name='dirty_day_start'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='DayRollup',
@@ -229,6 +295,11 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'budgets_rollup_day',
                 'abstract': False,
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('errors__gte', 0), ('timeouts__gte', 0), ('total__gt', 0), ('total__gte', django.db.models.expressions.CombinedExpression(models.F('errors'), '+', models.F('timeouts')))), name='dayrollup_counts_add_up'),
+                    models.CheckConstraint(condition=models.Q(('judged__in', [0, models.F('total')]), models.Q(('judged__gt', 0), ('judged__lte', models.F('total'))), _connector='OR'), name='dayrollup_judged_at_most_total'),
+                    models.CheckConstraint(condition=models.Q(('good__gte', 0), ('judged__gte', django.db.models.expressions.CombinedExpression(models.F('good'), '+', models.F('over'))), ('over__gte', 0)), name='dayrollup_good_and_over_at_most_judged'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -239,6 +310,12 @@ class Migration(migrations.Migration):
                 ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to=settings.AUTH_USER_MODEL)),
                 ('team', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to='budgets.team')),
             ],
+            options={
+                'constraints': [
+                    models.UniqueConstraint(fields=('team', 'user'), name='membership_once_per_team'),
+                    models.CheckConstraint(condition=models.Q(('role__in', ['viewer', 'editor', 'admin'])), name='membership_role_is_known'),
+                ],
+            },
         ),
         migrations.AddField(
             model_name='ingestkey',
@@ -249,153 +326,5 @@ class Migration(migrations.Migration):
             model_name='feature',
             name='team',
             field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='features', to='budgets.team'),
-        ),
-        migrations.AddConstraint(
-            model_name='component',
-            constraint=models.UniqueConstraint(fields=('feature', 'name'), name='component_once_per_feature'),
-        ),
-        migrations.AddConstraint(
-            model_name='component',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['declared', 'observed', 'archived'])), name='component_state_is_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='component',
-            constraint=models.CheckConstraint(condition=models.Q(('name', ''), _negated=True), name='component_has_a_name'),
-        ),
-        migrations.AddConstraint(
-            model_name='latencybudget',
-            constraint=models.UniqueConstraint(fields=('feature', 'milestone', 'version'), name='latency_budget_version_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='latencybudget',
-            constraint=models.CheckConstraint(condition=models.Q(('milestone__in', ['first_token', 'complete'])), name='latency_budget_milestone_is_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='latencybudget',
-            constraint=models.CheckConstraint(condition=models.Q(('version__gte', 1)), name='latency_budget_version_from_1'),
-        ),
-        migrations.AddConstraint(
-            model_name='latencybudget',
-            constraint=models.CheckConstraint(condition=models.Q(('budget_ms__gt', 0)), name='latency_budget_is_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='latencybudget',
-            constraint=models.CheckConstraint(condition=models.Q(('objective__gt', 0), ('objective__lt', 1)), name='latency_budget_objective_between_0_and_1'),
-        ),
-        migrations.AddConstraint(
-            model_name='latencybudget',
-            constraint=models.CheckConstraint(condition=models.Q(('window_days__in', [7, 28, 30])), name='latency_budget_window_is_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='latencybudget',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('budget_ms', None), ('objective', None), ('window_days', None)), models.Q(('budget_ms__isnull', False), ('objective__isnull', False), ('window_days__isnull', False)), _connector='OR'), name='latency_budget_has_all_values_or_is_retired'),
-        ),
-        migrations.AddConstraint(
-            model_name='latencybudget',
-            constraint=models.CheckConstraint(condition=models.Q(('effective_from', models.Func(models.Value('minute'), 'effective_from', models.Value('UTC'), function='date_trunc'))), name='latency_budget_effective_from_a_whole_minute'),
-        ),
-        migrations.AddConstraint(
-            model_name='allocation',
-            constraint=models.UniqueConstraint(fields=('latency_budget', 'component'), name='allocation_once_per_component'),
-        ),
-        migrations.AddConstraint(
-            model_name='allocation',
-            constraint=models.CheckConstraint(condition=models.Q(('allocated_ms__gt', 0)), name='allocation_is_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='series',
-            constraint=models.UniqueConstraint(fields=('feature', 'environment', 'component', 'milestone', 'release'), name='series_once', nulls_distinct=False),
-        ),
-        migrations.AddConstraint(
-            model_name='series',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('component', None), ('milestone__isnull', False)), models.Q(('component__isnull', False), ('milestone', None)), _connector='OR'), name='series_has_exactly_one_of_component_and_milestone'),
-        ),
-        migrations.AddConstraint(
-            model_name='series',
-            constraint=models.CheckConstraint(condition=models.Q(('milestone', None), ('milestone__in', ['first_token', 'complete']), _connector='OR'), name='series_milestone_is_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='series',
-            constraint=models.CheckConstraint(condition=models.Q(('environment', ''), _negated=True), name='series_has_an_environment'),
-        ),
-        migrations.AddIndex(
-            model_name='hourrollup',
-            index=models.Index(fields=['start'], name='rollup_hour_start'),
-        ),
-        migrations.AddConstraint(
-            model_name='hourrollup',
-            constraint=models.CheckConstraint(condition=models.Q(('errors__gte', 0), ('timeouts__gte', 0), ('total__gt', 0), ('total__gte', django.db.models.expressions.CombinedExpression(models.F('errors'), '+', models.F('timeouts')))), name='hourrollup_counts_add_up'),
-        ),
-        migrations.AddConstraint(
-            model_name='hourrollup',
-            constraint=models.CheckConstraint(condition=models.Q(('judged__in', [0, models.F('total')]), models.Q(('judged__gt', 0), ('judged__lte', models.F('total'))), _connector='OR'), name='hourrollup_judged_at_most_total'),
-        ),
-        migrations.AddConstraint(
-            model_name='hourrollup',
-            constraint=models.CheckConstraint(condition=models.Q(('good__gte', 0), ('judged__gte', django.db.models.expressions.CombinedExpression(models.F('good'), '+', models.F('over'))), ('over__gte', 0)), name='hourrollup_good_and_over_at_most_judged'),
-        ),
-        migrations.AddIndex(
-            model_name='dirtyhour',
-            index=models.Index(fields=['start'], name='dirty_hour_start'),
-        ),
-        migrations.AddIndex(
-            model_name='dirtyday',
-            index=models.Index(fields=['start'], name='dirty_day_start'),
-        ),
-        migrations.AddConstraint(
-            model_name='dayrollup',
-            constraint=models.CheckConstraint(condition=models.Q(('errors__gte', 0), ('timeouts__gte', 0), ('total__gt', 0), ('total__gte', django.db.models.expressions.CombinedExpression(models.F('errors'), '+', models.F('timeouts')))), name='dayrollup_counts_add_up'),
-        ),
-        migrations.AddConstraint(
-            model_name='dayrollup',
-            constraint=models.CheckConstraint(condition=models.Q(('judged__in', [0, models.F('total')]), models.Q(('judged__gt', 0), ('judged__lte', models.F('total'))), _connector='OR'), name='dayrollup_judged_at_most_total'),
-        ),
-        migrations.AddConstraint(
-            model_name='dayrollup',
-            constraint=models.CheckConstraint(condition=models.Q(('good__gte', 0), ('judged__gte', django.db.models.expressions.CombinedExpression(models.F('good'), '+', models.F('over'))), ('over__gte', 0)), name='dayrollup_good_and_over_at_most_judged'),
-        ),
-        migrations.AddConstraint(
-            model_name='membership',
-            constraint=models.UniqueConstraint(fields=('team', 'user'), name='membership_once_per_team'),
-        ),
-        migrations.AddConstraint(
-            model_name='membership',
-            constraint=models.CheckConstraint(condition=models.Q(('role__in', ['viewer', 'editor', 'admin'])), name='membership_role_is_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='ingestkey',
-            constraint=models.CheckConstraint(condition=models.Q(('scopes__contained_by', ['ingest', 'read', 'write']), models.Q(('scopes', []), _negated=True)), name='ingest_key_scopes_are_known'),
-        ),
-        migrations.AddConstraint(
-            model_name='feature',
-            constraint=models.CheckConstraint(condition=models.Q(('kind__in', ['interactive_chat', 'inline_help', 'background_generation', 'autonomous_workflow', 'other'])), name='feature_kind_is_known'),
-        ),
-        migrations.AddIndex(
-            model_name='batch',
-            index=models.Index(condition=models.Q(('state', 'pending')), fields=['id'], include=('team', 'measurement_count'), name='batch_pending'),
-        ),
-        migrations.AddIndex(
-            model_name='batch',
-            index=models.Index(fields=['received_at'], name='batch_received_at'),
-        ),
-        migrations.AddConstraint(
-            model_name='batch',
-            constraint=models.UniqueConstraint(fields=('team', 'idempotency_key'), name='batch_idempotency_key_once_per_team'),
-        ),
-        migrations.AddConstraint(
-            model_name='batch',
-            constraint=models.CheckConstraint(condition=models.Q(('measurement_count__gt', 0)), name='batch_is_not_empty'),
-        ),
-        migrations.AddConstraint(
-            model_name='batch',
-            constraint=models.CheckConstraint(condition=models.Q(('ended_from__lte', models.F('ended_to'))), name='batch_range_is_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='batch',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('rolled_up_at', None), ('state', 'pending')), models.Q(('rolled_up_at__isnull', False), ('state', 'rolled_up')), _connector='OR'), name='batch_rolled_up_at_exactly_when_rolled_up'),
-        ),
-        migrations.AddConstraint(
-            model_name='batch',
-            constraint=models.CheckConstraint(condition=models.Q(('idempotency_key', None), models.Q(('answer__isnull', False), ('payload_digest__isnull', False)), _connector='OR'), name='batch_with_idempotency_key_keeps_its_answer'),
         ),
     ]
