@@ -14,8 +14,9 @@ from alerts.channels import (
     telegram,
     webhook,
 )
-from alerts.channels.base import ChannelKind, InvalidConfig, masked
+from alerts.channels.base import ChannelKind, InvalidConfig
 from alerts.channels.fields import Field
+from alerts.channels.masking import masked
 from alerts.channels.message import Message, MessageType
 from alerts.channels.services import FieldedKind, Service
 

@@ -27,15 +27,13 @@ from django.conf import settings
 
 from alerts.addresses import Network
 from alerts.channels.base import InvalidConfig
-from alerts.channels.fields import Field, read
+from alerts.channels.fields import LEAST_TOKEN_CHARACTERS, Field, read
 from alerts.channels.message import Message, Tone
 from alerts.channels.services import cut
 from alerts.outbound import DEADLINE_S, Answer, DeliveryError, Resolver, getaddrinfo
 from alerts.wording import letter
 
 MAX_LEFT_S = 1.0  # of the deadline, which the thread's own timeouts keep to
-# Shorter parts of a URL are words such as a sound or a region.
-LEAST_SECRET_CHARACTERS = 8
 
 
 class Plugin(NamedTuple):
@@ -165,7 +163,7 @@ class AppriseKind:
         url = config["url"]
         parts = re.split(r"[/@:?&=,]+", url.partition("://")[2])
         texts = [url, *parts, *map(unquote, parts)]
-        return [text for text in dict.fromkeys(texts) if len(text) >= LEAST_SECRET_CHARACTERS]
+        return [text for text in dict.fromkeys(texts) if len(text) >= LEAST_TOKEN_CHARACTERS]
 
     def without_secrets(self, config: Mapping[str, Any]) -> dict[str, Any]:
         return {"url": f"{urlsplit(config['url']).scheme}://"}

@@ -73,17 +73,6 @@ class InvalidConfig(ValueError):
         self.fields = {name: list(errors) for name, errors in fields.items()}
 
 
-def masked(text: str, secrets: Sequence[str]) -> str:
-    """The text without the secrets.
-
-    >>> masked("Cannot POST /T0/s3cret for /T0", ["/T0/s3cret"])
-    'Cannot POST ••• for /T0'
-    """
-    for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, "•••")
-    return text
-
-
 def require_success(
     answer: Answer, *, now: datetime, permanent_statuses: frozenset[int] = PERMANENT_STATUSES
 ) -> Answer:

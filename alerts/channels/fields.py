@@ -19,6 +19,8 @@ from alerts.outbound import ForbiddenAddress, InvalidURL, Resolver, check_url
 URL_PATTERN = r"[hH][tT][tT][pP][sS]?://[^\s\\\x00-\x1f\x7f]+"
 # A text of a letter or two is no secret and would blot out half of an answer.
 LEAST_SECRET_CHARACTERS = 4
+# Shorter parts of a URL are words such as a version or a region.
+LEAST_TOKEN_CHARACTERS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +118,22 @@ def secrets_in(fields: Sequence[Field], config: Mapping[str, Any]) -> list[str]:
 
 
 def secret_parts(url: str) -> list[str]:
-    """What of a URL is secret, alone and together.
+    """What of a URL is secret, alone and together; by themselves its parts that are long enough for a token.
 
     >>> secret_parts("https://hooks.example.com/T0/token?key=1")
-    ['/T0/token?key=1', '/T0/token', 'key=1']
+    ['/T0/token?key=1', 'T0/token?key=1', '/T0/token', 'T0/token', 'key=1']
+    >>> secret_parts("https://hooks.example.com/long-token/x?sig=signature")[-2:]
+    ['long-token', 'signature']
     """
     parts = urlsplit(url)
     whole = parts.path + (f"?{parts.query}" if parts.query else "")
-    return list(dict.fromkeys([whole, parts.path, parts.query]))
+    together = [whole, whole.lstrip("/"), parts.path, parts.path.strip("/"), parts.query]
+    alone = [*parts.path.split("/"), *re.split("[&;=]", parts.query)]
+    return [
+        text
+        for text in dict.fromkeys([*together, *(one for one in alone if len(one) >= LEAST_TOKEN_CHARACTERS)])
+        if len(text) >= LEAST_SECRET_CHARACTERS
+    ]
 
 
 def without_secrets(fields: Sequence[Field], config: Mapping[str, Any]) -> dict[str, Any]:

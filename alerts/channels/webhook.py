@@ -14,6 +14,7 @@ from standardwebhooks import Webhook
 
 from alerts.addresses import Network
 from alerts.channels.base import USER_AGENT, InvalidConfig, require_success
+from alerts.channels.fields import secret_parts
 from alerts.channels.message import Message, body
 from alerts.outbound import (
     DEADLINE_S,
@@ -106,14 +107,10 @@ def send(
 def secrets(config: Mapping[str, Any]) -> list[str]:
     """The signing secret, and the path, which often carries a token.
 
-    >>> secrets({"url": "https://hooks.example.com/T0/token?key=1", "secret": "whsec_…"})
-    ['whsec_…', '/T0/token?key=1', '/T0/token', 'key=1']
+    >>> secrets({"url": "https://hooks.example.com/T0/token", "secret": "whsec_…"})
+    ['whsec_…', '/T0/token', 'T0/token']
     """
-    parts = urlsplit(config["url"])
-    whole = parts.path + (f"?{parts.query}" if parts.query else "")
-    # A path of a letter or two is no secret and would blot out half of an answer.
-    found = [config.get("secret", ""), whole, parts.path, parts.query]
-    return [text for text in dict.fromkeys(found) if len(text) > 3]
+    return [one for one in (config.get("secret", ""), *secret_parts(config["url"])) if one]
 
 
 def without_secrets(config: Mapping[str, Any]) -> dict[str, Any]:
