@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from django.db import connection
+from django.db import Error, connection
 
 from budgets.locks import NAMESPACE
 
@@ -29,7 +29,12 @@ def try_hold(what: int) -> Iterator[bool]:
         with own.cursor() as cursor:
             cursor.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", [NAMESPACE, what])
             is_held = bool(cursor.fetchone()[0])
-        yield is_held
+        try:
+            yield is_held
+        finally:
+            # A server that has lost a connection keeps its locks until it notices, a moment after this has returned.
+            with suppress(Error):
+                own.rollback()
     finally:
         own.close()
 

@@ -83,6 +83,12 @@ def test_an_incident_that_cannot_be_followed_up_keeps_no_other_from_being_told(
     assert Sweep.objects.filter(name="follow_up").exists()
 
 
+def test_a_lock_is_free_as_soon_as_its_block_is_over() -> None:
+    for _ in range(100):
+        with locks.try_hold(locks.FOLLOW_UP_SWEEP) as is_ours:
+            assert is_ours
+
+
 def test_incidents_are_followed_up_by_one_sweep_at_a_time(now: datetime) -> None:
     with locks.try_hold(locks.FOLLOW_UP_SWEEP) as is_ours:
         assert is_ours
