@@ -13,6 +13,7 @@ from budgets.models import Component, Feature, Series
 from .clauses import window_words
 from .episodes import Episode, episodes, together
 from .error_budget_rules import ErrorBudgetRule, ForecastRule
+from .evidence import reason_words
 from .explanations import Explanation, explain
 from .latency_rules import ThresholdRule, TrendRule
 from .lookbacks import looks_back
@@ -22,13 +23,20 @@ from .pasts import Past, needs_minutes, past_of
 from .replays import Transition, replay
 from .rules import BurnRateRule, ComponentOverrunRule, OutageRule, Rule, Status
 from .series_rules import NoDataRule, TimeoutsRule, UnallocatedComponentRule
-from .sights import COMPONENT, MILESTONE, Scene, sights_of
+from .sights import COMPONENT, MILESTONE, Scene, Withdrawn, sights_of
 
 DAYS = 28
 TRAFFIC_DAYS = 7
 """What the feature's traffic is taken from."""
 
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+
+
+# Of a rule that watched nothing before, these say it better than what ended it.
+_NOTHING = {
+    Withdrawn.COMPONENT_ALLOCATED: "every component that was measured has an allocation",
+    Withdrawn.RULE_REMOVED: "nothing was measured yet",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +151,9 @@ def study_rule(*, rule: AlertRule, now: datetime, days: int = DAYS) -> RuleStudy
         )
     note = ""
     if not sights:
-        note = f"There is nothing that it would watch now ({str(withdrawn).replace('_', ' ')})."
+        note = (
+            f"There is nothing that it would watch now: {_NOTHING.get(withdrawn) or reason_words(withdrawn)}."
+        )
     return RuleStudy(found, note)
 
 

@@ -76,7 +76,16 @@ class Explanation:
     requests_per_hour: float
     conditions: tuple[ConditionExplained, ...]
     reactions: tuple[Reaction, ...]
-    sentences: tuple[str, ...]
+    setting: str
+    """At what the reactions are told: "At 300 requests/h". A sentence of its own where there are none."""
+    told: tuple[str, ...]
+    """The reactions in words: "2 % bad: nothing fires"."""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All of it."""
+        together = f"{self.setting}: {'; '.join(self.told)}." if self.told else self.setting
+        return (*(one.sentence for one in self.conditions), *([together] if self.conditions else []))
 
 
 def explain(rules: Mapping[str, Rule], *, requests_per_hour: float) -> Explanation:
@@ -92,11 +101,13 @@ def explain(rules: Mapping[str, Rule], *, requests_per_hour: float) -> Explanati
         for key, rule in rules.items()
     )
     reactions = tuple(_reaction(turn, tuple(rules), fired) for turn in turned)
-    sentences = (
-        *(one.sentence for one in conditions),
-        *((_told_together(rules, reactions, requests_per_hour),) if conditions else ()),
-    )
-    return Explanation(requests_per_hour, conditions, reactions, sentences)
+    if not requests_per_hour:
+        setting = "Nothing was measured in the last days, so how soon it would fire cannot be told."
+        return Explanation(requests_per_hour, conditions, reactions, setting, ())
+    of_budgets = any(isinstance(rule, ErrorBudgetRule | ForecastRule) for rule in rules.values())
+    since = " and with a full error budget" if of_budgets else ""
+    setting = f"At {_traffic(requests_per_hour)}{since}"
+    return Explanation(requests_per_hour, conditions, reactions, setting, tuple(map(_told, reactions)))
 
 
 def _firings(rule: Rule, turn: Turn) -> list[tuple[timedelta, Severity]]:
@@ -140,7 +151,7 @@ def _condition(
             share = rule.tier.factor / max_burn_rate(rule.objective)
             said.append(f"It fires when more than {share * 100:.3g} % is bad.")
     if can_fire and not is_seen and requests_per_hour:
-        said.append(f"At {_traffic(requests_per_hour)} too little comes in for it to fire.")
+        said.append(f"At an even {_traffic(requests_per_hour)} too little comes in for it to fire.")
     return ConditionExplained(
         key=key,
         severity=severity,
@@ -235,16 +246,6 @@ def _reaction(
         paged[0] if paged else None,
         keys[paged[1]] if paged else None,
     )
-
-
-def _told_together(
-    rules: Mapping[str, Rule], reactions: tuple[Reaction, ...], requests_per_hour: float
-) -> str:
-    if not requests_per_hour:
-        return "Nothing was measured in the last days, so how soon it would fire cannot be told."
-    of_budgets = any(isinstance(rule, ErrorBudgetRule | ForecastRule) for rule in rules.values())
-    since = " and with a full error budget" if of_budgets else ""
-    return f"At {_traffic(requests_per_hour)}{since}: " + "; ".join(map(_told, reactions)) + "."
 
 
 def _told(reaction: Reaction) -> str:

@@ -195,6 +195,10 @@ class TargetStudy:
 
     title: str
     sentences: Sequence[str]
+    """What it fires on, a sentence for each condition."""
+    setting: str
+    reactions: Sequence[str]
+    """How soon at how much that is bad, at that setting."""
     summary: str
     incidents: list[EpisodeLine]
     """The latest first."""
@@ -224,11 +228,14 @@ def _target_study(target: str, study: Study, kind: str, *, days: int, is_alone: 
     found = study.backtest
     return TargetStudy(
         title=name.replace("_", " ").capitalize() if part == "milestone" else name,
-        sentences=study.explanation.sentences,
+        sentences=[one.sentence for one in study.explanation.conditions],
+        # Where nothing was measured the summary says it, and once is enough.
+        setting="" if found.measured_from is None else study.explanation.setting,
+        reactions=study.explanation.told,
         summary=_summary(study, days),
         incidents=[_episode(one, found, kind) for one in reversed(found.incidents[-EPISODES_SHOWN:])],
         more=max(0, len(found.incidents) - EPISODES_SHOWN),
-        notes=found.notes,
+        notes=() if found.measured_from is None else found.notes,
         is_open=is_alone or bool(found.incidents),
     )
 

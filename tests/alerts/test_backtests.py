@@ -158,8 +158,17 @@ def test_of_a_rule_that_says_nothing_it_is_told_why(feature: Feature) -> None:
     retired = AlertRule(feature=feature, kind="burn_rate", milestone="complete", name="mine")
     assert (
         study_rule(rule=retired, now=NOW).note
-        == "There is nothing that it would watch now (milestone retired)."
+        == "There is nothing that it would watch now: the milestone has no latency budget any more."
     )
+
+
+def test_where_nothing_is_left_to_watch_it_is_told_why(feature: Feature) -> None:
+    for kind, said in (
+        ("unallocated_component", "every component that was measured has an allocation."),
+        ("timeouts", "nothing was measured yet."),
+    ):
+        rule = AlertRule(feature=feature, kind=kind, name="mine")
+        assert study_rule(rule=rule, now=NOW).note == f"There is nothing that it would watch now: {said}"
 
 
 def test_four_weeks_are_studied_in_a_fraction_of_a_second(feature: Feature) -> None:

@@ -78,7 +78,7 @@ def test_a_factor_that_the_ceiling_lowered_says_so():
 def test_a_rule_that_sees_too_little_says_so():
     outage = next(one for one in milestone(0.99, 20).conditions if one.key == "outage")
     assert (outage.can_fire, outage.can_fire_at_this_traffic) == (True, False)
-    assert "At 20 requests/h too little comes in" in outage.sentence
+    assert "At an even 20 requests/h too little comes in" in outage.sentence
     quiet = explain({"tools": ComponentOverrunRule(objective=0.99)}, requests_per_hour=60)
     assert not quiet.conditions[0].can_fire_at_this_traffic
 
@@ -161,4 +161,4 @@ def test_every_kind_explains_itself(rule, begins, told):
 def test_what_reports_with_longer_pauses_than_a_rule_waits_is_not_silent():
     found = explain({"all": NoDataRule(silent_minutes=15)}, requests_per_hour=2)
     assert not found.conditions[0].can_fire_at_this_traffic
-    assert "At 2 requests/h too little comes in for it to fire." in found.sentences[0]
+    assert "At an even 2 requests/h too little comes in for it to fire." in found.sentences[0]
