@@ -8,7 +8,9 @@ case in which a receiver sees a copy, and the id lets it drop that.
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -16,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.children import eventually
+from tests.children import PROJECT, eventually
 from tests.factories import SECRET
 from tests.processes.installation import FEATURE, Installation, installed
 from tests.receivers import Exchange, ReceivedRequest, Reply, WebhookReceiver
@@ -193,3 +195,32 @@ def test_every_message_arrives_whatever_is_killed_or_stopped(
         4,
     ]
     assert installation.value_of("SELECT count(*) FROM alerts_incident") == len(faults)
+
+
+def test_whoever_follows_the_how_to_is_paged_and_told_why(
+    installation: Installation, receiver: WebhookReceiver
+) -> None:
+    """Its commands, as they stand there; the receiver plays the chat."""
+    page = (PROJECT / "docs/how-to/get-paged.md").read_text()
+    commands = re.findall(r"^```sh\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+    assert len(commands) == 3
+    environment = {
+        "PATH": os.environ["PATH"],
+        "URL": f"http://127.0.0.1:{installation.port}",
+        "KEY": installation.key,
+        "HOOK": receiver.url,
+    }
+    before = len(receiver.requests)
+    for command in commands:
+        done = subprocess.run(
+            ["bash", "-euc", command], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+    assert '"rejected":[]' in done.stdout
+
+    def said() -> list[str]:
+        return [one.body.decode() for one in receiver.requests[before:]]
+
+    assert eventually(lambda: any("Paging drill" in one and "ools" in one for one in said()), seconds=30), (
+        said()
+    )
