@@ -77,7 +77,7 @@ class Explanation:
     conditions: tuple[ConditionExplained, ...]
     reactions: tuple[Reaction, ...]
     setting: str
-    """At what the reactions are told: "At 300 requests/h". A sentence of its own where there are none."""
+    """At what the reactions are told: "At an even 300 requests/h". A sentence of its own where there are none."""
     told: tuple[str, ...]
     """The reactions in words: "2 % bad: nothing fires"."""
 
@@ -106,7 +106,7 @@ def explain(rules: Mapping[str, Rule], *, requests_per_hour: float) -> Explanati
         return Explanation(requests_per_hour, conditions, reactions, setting, ())
     of_budgets = any(isinstance(rule, ErrorBudgetRule | ForecastRule) for rule in rules.values())
     since = " and with a full error budget" if of_budgets else ""
-    setting = f"At {_traffic(requests_per_hour)}{since}"
+    setting = f"At an even {_traffic(requests_per_hour)}{since}"
     return Explanation(requests_per_hour, conditions, reactions, setting, tuple(map(_told, reactions)))
 
 
@@ -178,7 +178,7 @@ def _what(rule: Rule, severity: Severity) -> str:
             )
             return (
                 f"Over {_long(tier.long)} and over {_long(tier.short)}: {a} when both burn the error budget faster than "
-                f"{tier.factor:.4g} times.{few}"
+                f"{_times(tier.factor)}.{few}"
             )
         case OutageRule():
             said = f"when over half is bad in 5 minutes and in the last full one, at least {OUTAGE_MIN_BAD}."
@@ -216,6 +216,10 @@ def _what(rule: Rule, severity: Severity) -> str:
         case _:
             raise TypeError(f"{type(rule).__name__} is not explained")
     return plain(f"A {severity} {said}")
+
+
+def _times(factor: float) -> str:
+    return "the objective allows" if factor == 1 else f"{factor:.4g} times"
 
 
 def _long(window: str) -> str:

@@ -22,7 +22,7 @@ from budgets import formats
 from budgets.limits import budgets_in_force
 from budgets.models import Component, Feature, Series
 
-EPISODES_SHOWN: Final = 50
+EPISODES_SHOWN: Final = 20
 # The worst first.
 _STATUSES: Final = [
     RuleState.Status.FIRING,

@@ -110,6 +110,13 @@ def test_burn_rate_tiers_are_named_in_words():
             "Over 1 hour and over 5 minutes: a page when both burn the error budget faster than 14.4 times."
         )
     )
+    assert (
+        milestone(0.99)
+        .sentences[3]
+        .startswith(
+            "Over 3 days and over 6 hours: a ticket when both burn the error budget faster than the objective allows."
+        )
+    )
     assert not any("1h" in sentence or "5m" in sentence for sentence in milestone(0.9, 20).sentences)
 
 
@@ -131,7 +138,7 @@ def test_burn_rate_tiers_are_named_in_words():
             ErrorBudgetRule(objective=0.99, window_days=28, remaining_percent=50),
             "Below 50 %: a ticket when less than 50 % of the error budget of 28 days is left.",
             # Half of 28 days at 1 % is 0.14 days of everything bad, and 0.14/0.05 of a twentieth.
-            "At 600 requests/h and with a full error budget: 2 % bad: a ticket after about 7 days; 5 % bad: a ticket after "
+            "At an even 600 requests/h and with a full error budget: 2 % bad: a ticket after about 7 days; 5 % bad: a ticket after "
             "about 3 days; 20 % bad: a ticket after about 17 h; everything bad: a ticket after about 3 h.",
         ),
         (
@@ -142,7 +149,7 @@ def test_burn_rate_tiers_are_named_in_words():
         (
             NoDataRule(silent_minutes=15),
             "A ticket when nothing is measured for 15 minutes of what had reported for an hour without such a pause.",
-            "At 600 requests/h: silence: a ticket after about 15 min.",
+            "At an even 600 requests/h: silence: a ticket after about 15 min.",
         ),
         (
             UnallocatedComponentRule(),
