@@ -22,6 +22,7 @@ from .held import look_again
 from .matchers import described
 from .models import MaintenanceWindow
 from .recurrences import InvalidRecurrence, Recurrence, days_of, read_recurrence
+from .troubles import say_once
 from .wall_clocks import clock, instant_of, is_zone, local_day
 
 log = logging.getLogger(__name__)
@@ -94,8 +95,8 @@ def trouble_with(window: MaintenanceWindow) -> str:
 
 def open_at(window: MaintenanceWindow, at: datetime) -> Occurrence | None:
     """The occurrence within which the instant lies; of several the one that ends last. None of what cannot be read."""
-    if trouble := trouble_with(window):
-        log.error("Maintenance window %s (%s) counts as closed: %s", window.pk, window.name, trouble)
+    effect = f"Maintenance window {window.pk} ({window.name}) counts as closed"
+    if say_once(log, window, trouble_with(window), effect):
         return None
     found = occurrences(window, start=at, end=at + timedelta(microseconds=1))
     return max(found, key=lambda one: one.ends_at, default=None)

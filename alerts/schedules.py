@@ -19,6 +19,7 @@ from .fields import Fields, name_of, read_time
 from .models import Schedule, ScheduleOverride, ScheduleTurn
 from .policies import require_unnamed
 from .rotas import WEEKDAYS, Because, Hours, Override, Rota, stretch_at
+from .troubles import say_once
 from .wall_clocks import clock, is_zone
 
 log = logging.getLogger(__name__)
@@ -81,10 +82,12 @@ def rotas_of(
             team__in={schedule.team_id for schedule in schedules}, user__in=people
         ).values_list("team_id", "user_id")
     )
-    troubles = {schedule.pk: trouble_with(schedule) for schedule in schedules}
-    for schedule_id, trouble in troubles.items():
-        if trouble:
-            log.error("Nobody but by an override is on call by schedule %s: %s", schedule_id, trouble)
+    troubles = {
+        one.pk: say_once(
+            log, one, trouble_with(one), f"Nobody but by an override is on call by schedule {one.pk}"
+        )
+        for one in schedules
+    }
     return {
         schedule.pk: Rota(
             time_zone=zone_of(schedule),

@@ -20,6 +20,7 @@ from .fields import Fields, refusal
 from .held import look_again
 from .matchers import described, fits, problems
 from .models import Incident, MaintenanceWindow, Silence
+from .troubles import say_once
 
 log = logging.getLogger(__name__)
 
@@ -70,9 +71,7 @@ class Holds:
     def __init__(self, team_ids: Collection[int], *, now: datetime) -> None:
         self._silences = []
         for silence in Silence.objects.in_force(now).filter(team__in=team_ids):
-            if trouble := trouble_with(silence):
-                log.error("Silence %s holds nothing back: %s", silence.pk, trouble)
-            else:
+            if not say_once(log, silence, trouble_with(silence), f"Silence {silence.pk} holds nothing back"):
                 self._silences.append(silence)
         windows = MaintenanceWindow.objects.filter(team__in=team_ids, is_enabled=True)
         self._windows = [

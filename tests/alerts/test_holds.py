@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time, timedelta
+from time import process_time
 from typing import Any
 
 import pytest
@@ -157,6 +158,40 @@ def test_a_window_that_cannot_be_read_is_closed_and_the_others_hold_all_the_same
     assert said in record.getMessage()
     make_window(team)
     assert holds([incident], now=NOW)[incident.pk].text == "maintenance window “Nightly rebuild”"
+
+
+def test_what_cannot_be_read_is_logged_once_however_often_it_is_looked_at(
+    team: Team, incident: Incident, caplog: pytest.LogCaptureFixture
+) -> None:
+    window = make_window(team, recurrence="FREQ=HOURLY")
+    make_silence(team, matchers=["feature = support-chat"])
+    schedule = make_schedule(team, make_person("ada@example.com", team=team), time_zone="Mars/Olympus")
+    for _ in range(3):
+        holds([incident], now=NOW)
+        on_call([schedule.pk], at=NOW)
+    assert len(caplog.records) == 3
+    # Another trouble is news, and so is one that comes back.
+    for recurrence, said in [("FREQ=MINUTELY", 4), ("FREQ=DAILY", 4), ("FREQ=MINUTELY", 5)]:
+        MaintenanceWindow.objects.filter(pk=window.pk).update(recurrence=recurrence)
+        holds([incident], now=NOW)
+        assert len(caplog.records) == said
+
+
+def test_a_hundred_windows_that_count_from_long_ago_are_looked_at_at_once(
+    team: Team, incident: Incident
+) -> None:
+    """They took 16 s, within the transactions that open incidents."""
+    for number in range(100):
+        make_window(
+            team,
+            name=str(number),
+            starts_on=date(1970, 1, 1) + timedelta(days=number),
+            recurrence="FREQ=DAILY;COUNT=1000;BYMONTH=2;BYMONTHDAY=29",
+        )
+    for most_seconds in (1.0, 0.2):
+        began = process_time()
+        assert not holds([incident], now=NOW)
+        assert process_time() - began < most_seconds
 
 
 def test_a_silence_that_cannot_be_read_holds_nothing_back(

@@ -7,7 +7,7 @@ from time import process_time
 
 import pytest
 from dateutil.rrule import rrulestr
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from alerts.recurrences import InvalidRecurrence, days_of, read_recurrence
@@ -77,6 +77,43 @@ def test_a_rule_comes_on_the_days_that_dateutil_finds(
         if found.date() >= first:
             expected.append(found.date())
     assert days(rule, starts_on, first=first, last=last) == expected
+
+
+@settings(max_examples=40)
+@given(rule=rules(), count=st.integers(1, 1000), offset=st.integers(15_000, 25_000))
+def test_a_rule_that_counts_from_long_ago_comes_on_the_days_that_dateutil_finds(
+    rule: str, count: int, offset: int
+) -> None:
+    """Longer than what is looked at in one go."""
+    starts_on = date(1970, 1, 1)
+    first = starts_on + timedelta(days=offset)
+    last = first + timedelta(days=400)
+    parts = [part for part in rule.split(";") if part[:5] not in ("COUNT", "UNTIL")]
+    uncounted = rrulestr(
+        ";".join([*parts, f"UNTIL={last:%Y%m%d}"]), dtstart=datetime.combine(starts_on, time.min)
+    )
+    expected = [one.date() for one in list(uncounted)[:count] if one.date() >= first]
+    assert days(";".join([*parts, f"COUNT={count}"]), starts_on, first=first, last=last) == expected
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "FREQ=DAILY;COUNT=1000;BYMONTH=2;BYMONTHDAY=29",
+        "FREQ=DAILY;COUNT=1000;BYMONTHDAY=31;BYDAY=MO",
+        "FREQ=WEEKLY;COUNT=1000;INTERVAL=4;BYDAY=MO,TU,WE,TH,FR,SA,SU;BYSETPOS=7",
+        "FREQ=MONTHLY;COUNT=1000;BYDAY=5MO,-5TU,5WE;BYSETPOS=3",
+        "FREQ=YEARLY;COUNT=1000;BYDAY=MO,TU,WE,TH,FR,SA,SU;BYSETPOS=366",
+    ],
+)
+def test_what_a_rule_counted_for_decades_is_found_at_once_and_remembered(rule: str) -> None:
+    """Thirty different starts, so that nothing is remembered of them: this took 2 to 12 s."""
+    starts = [date(1970, 1, 1) + timedelta(days=n) for n in range(30)]
+    for most_seconds in (0.5, 0.1):
+        began = process_time()
+        for starts_on in starts:
+            days(rule, starts_on, first=date(2026, 11, 10), last=date(2026, 11, 23))
+        assert process_time() - began < most_seconds
 
 
 def test_the_last_sunday_of_each_month() -> None:
