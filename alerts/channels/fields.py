@@ -21,6 +21,8 @@ URL_PATTERN = r"[hH][tT][tT][pP][sS]?://[^\s\\\x00-\x1f\x7f]+"
 LEAST_SECRET_CHARACTERS = 4
 # Shorter parts of a URL are words such as a version or a region.
 LEAST_TOKEN_CHARACTERS = 8
+# What the paths of services have in common is no secret, and would blot out words of their answers.
+ROUTE_WORDS = frozenset({"incoming", "messages", "services", "triggers", "webhooks", "workflows"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +130,12 @@ def secret_parts(url: str) -> list[str]:
     parts = urlsplit(url)
     whole = parts.path + (f"?{parts.query}" if parts.query else "")
     together = [whole, whole.lstrip("/"), parts.path, parts.path.strip("/"), parts.query]
-    alone = [*parts.path.split("/"), *re.split("[&;=]", parts.query)]
-    return [
-        text
-        for text in dict.fromkeys([*together, *(one for one in alone if len(one) >= LEAST_TOKEN_CHARACTERS)])
-        if len(text) >= LEAST_SECRET_CHARACTERS
+    alone = [
+        one
+        for one in (*parts.path.split("/"), *re.split("[&;=]", parts.query))
+        if len(one) >= LEAST_TOKEN_CHARACTERS and one not in ROUTE_WORDS
     ]
+    return [text for text in dict.fromkeys([*together, *alone]) if len(text) >= LEAST_SECRET_CHARACTERS]
 
 
 def without_secrets(fields: Sequence[Field], config: Mapping[str, Any]) -> dict[str, Any]:
