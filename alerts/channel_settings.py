@@ -21,6 +21,7 @@ from .channels import KINDS, InvalidConfig
 from .channels.base import ChannelKind
 from .channels.webhook import new_secret
 from .models import Channel, Severity
+from .notifications import give_up_waiting
 from .policies import require_unnamed
 
 MAX_NAME_CHARACTERS = 200
@@ -107,13 +108,16 @@ def save_channel(
         )
         if is_new and not is_created:
             raise _refusal("invalid_channel", {"name": [f"There is a channel {name!r} already."]})
+        if not channel.is_enabled:
+            give_up_waiting(channel=channel, now=now)
         _record(channel, "channel.saved", actor, before, now)
     return Saved(channel, is_created, secret)
 
 
 def switch_channel(*, channel_id: int, is_enabled: bool, actor: str, now: datetime) -> Channel:
-    """Has the channel sent messages, or no more. Raises Refusal("unknown_channel") where it was deleted.
+    """Has the channel sent messages, or no more: then also what waited for it is given up, and others are told.
 
+    Raises Refusal("unknown_channel") where it was deleted.
     The address is not looked at again: what leads nowhere any more can be switched off.
     """
     with transaction.atomic():
@@ -121,6 +125,8 @@ def switch_channel(*, channel_id: int, is_enabled: bool, actor: str, now: dateti
         before = audited(channel)
         channel.is_enabled = is_enabled
         channel.save(update_fields=["is_enabled"])
+        if not is_enabled:
+            give_up_waiting(channel=channel, now=now)
         _record(channel, "channel.enabled" if is_enabled else "channel.disabled", actor, before, now)
     return channel
 
@@ -144,6 +150,8 @@ def rotate_secret(*, channel_id: int, actor: str, now: datetime) -> str:
 def delete_channel(*, channel_id: int, actor: str, now: datetime) -> Channel:
     """Ends the channel. Its name is free again, its secrets are gone, what it was sent can still be read.
 
+    What waited for it is given up; of an opening that nobody else was told of, the next sweep tells others.
+
     Raises Refusal: unknown_channel where it was deleted before, named_by_policy where an escalation policy names it.
     """
     with transaction.atomic():
@@ -155,6 +163,7 @@ def delete_channel(*, channel_id: int, actor: str, now: datetime) -> Channel:
         channel.is_enabled, channel.deleted_at = False, now
         channel.config = KINDS[channel.kind].without_secrets(channel.config)
         channel.save(update_fields=["is_enabled", "deleted_at", "config"])
+        give_up_waiting(channel=channel, now=now)
         audit.record(
             team=channel.team,
             actor=actor,

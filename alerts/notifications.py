@@ -126,6 +126,34 @@ def supersede(*, now: datetime) -> int:
     return len(taken)
 
 
+def give_up_waiting(*, channel: Channel, now: datetime) -> int:
+    """Gives up what waits for a channel that was deleted or switched off, in the caller's transaction; how many.
+
+    So others are told with the next sweep, and not when the next try would have been. The caller holds the channel's
+    lock. What a worker is sending ends by itself, and is not tried again.
+    """
+    in_nobodys_hands = Q(leased_until=None) | Q(leased_until__lte=now)
+    waiting = Notification.objects.filter(in_nobodys_hands, channel=channel, state=State.PENDING)
+    taken = list(waiting.select_for_update(of=("self",)).order_by("pk").values_list("pk", flat=True))
+    DeliveryAttempt.objects.filter(notification__in=taken, outcome=DeliveryAttempt.Outcome.SENDING).update(
+        outcome=DeliveryAttempt.Outcome.INTERRUPTED
+    )
+    return Notification.objects.filter(pk__in=taken).update(
+        state=State.UNDELIVERABLE,
+        reason=_why_unused(channel),
+        finished_at=now,
+        next_attempt_at=None,
+        leased_until=None,
+    )
+
+
+def _why_unused(channel: Channel) -> str:
+    """The reason by which messages to a channel are given up; "" where it is in use."""
+    if channel.deleted_at is not None:
+        return "channel_deleted"
+    return "" if channel.is_enabled else "channel_disabled"
+
+
 # Claiming
 
 
@@ -271,8 +299,8 @@ def _give_up_unsendable(
         if notification.event == Event.TEST:
             # The request that sent it is gone, and so is the person who waited for its answer.
             _give_up(notification, "test_interrupted", now)
-        elif not channels[notification.channel_id].is_enabled:
-            _give_up(notification, "channel_disabled", now)
+        elif why := _why_unused(channels[notification.channel_id]):
+            _give_up(notification, why, now)
         elif notification.channel_id in left:
             _give_up(notification, "owner_left", now)
         elif (
@@ -363,6 +391,8 @@ def deliver(*, claimed: Claimed, now: datetime, deadline_s: float = DEADLINE_S) 
     # Receivers repeat what they were sent, and everybody in the team may read the log.
     hidden = kind.secrets(claimed.config)
     with transaction.atomic():
+        # Channel, message, try: in this order everywhere, so that nobody waits in a circle.
+        _record(claimed, error, now + took)
         DeliveryAttempt.objects.filter(
             notification_id=claimed.notification_id, number=claimed.attempt
         ).update(
@@ -372,7 +402,6 @@ def deliver(*, claimed: Claimed, now: datetime, deadline_s: float = DEADLINE_S) 
             error=masked(error.message, hidden) if error else "",
             excerpt=masked(excerpt, hidden),
         )
-        _record(claimed, error, now + took)
     return error is None
 
 
@@ -385,6 +414,8 @@ def _record(claimed: Claimed, error: DeliveryError | None, now: datetime) -> Non
         )
         unfinished.update(state=State.DELIVERED, finished_at=now, next_attempt_at=None, leased_until=None)
         return
+    # Locked, so that whoever ends it either sees that this one is on its way no more, or has ended it by now.
+    channel = Channel.objects.select_for_update(no_key=True).get(pk=claimed.channel_id)
     notification = pending.filter(attempts_made=claimed.attempt).select_for_update().first()
     if notification is None:
         return  # its lease was over and another worker tries, or it was given up
@@ -397,7 +428,9 @@ def _record(claimed: Claimed, error: DeliveryError | None, now: datetime) -> Non
         now=now,
         retry_after_s=error.retry_after_s,
     )
-    if error.permanent or retry_at is None:
+    if why := _why_unused(channel):
+        _give_up(notification, why, now)
+    elif error.permanent or retry_at is None:
         _give_up(notification, "permanent_error" if error.permanent else "deadline_passed", now)
     else:
         pending.update(next_attempt_at=retry_at, leased_until=None)

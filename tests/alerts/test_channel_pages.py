@@ -422,9 +422,8 @@ def test_what_was_waiting_for_a_deleted_channel_is_given_up(
 ) -> None:
     open_one(make_feature(team=team))
     delete_channel(channel_id=channel.pk, actor=KIM, now=timezone.now())
-    send_all(timezone.now())
     notification = Notification.objects.get()
-    assert (notification.state, notification.reason) == ("undeliverable", "channel_disabled")
+    assert (notification.state, notification.reason) == ("undeliverable", "channel_deleted")
 
 
 def test_nothing_is_changed_of_a_channel_that_somebody_deleted_meanwhile(

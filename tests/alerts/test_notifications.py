@@ -11,8 +11,9 @@ from django.conf import LazySettings
 from django.db import connection, connections, transaction
 from standardwebhooks import Webhook
 
-from alerts import incidents, notifications, tasks
+from alerts import follow_ups, incidents, notifications, tasks
 from alerts.backoff import GIVE_UP_AFTER
+from alerts.channel_settings import delete_channel, save_channel, switch_channel
 from alerts.incidents import Finding, Target
 from alerts.models import Channel, DeliveryAttempt, Incident, Notification
 from alerts.notifications import (
@@ -241,6 +242,52 @@ def test_a_channel_that_was_switched_off_gets_nothing_more(feature: Feature, cha
     open_incident(feature)
     Channel.objects.filter(pk=channel.pk).update(is_enabled=False)
     assert claim_due(now=NOW, limit=10) == []
+    assert state() == ("undeliverable", "channel_disabled")
+
+
+ENDED = {
+    "channel_deleted": delete_channel,
+    "channel_disabled": partial(switch_channel, is_enabled=False),
+}
+
+
+@pytest.mark.parametrize("reason", ENDED)
+def test_where_a_channel_ends_while_messages_wait_for_it_others_are_told_with_the_next_sweep(
+    feature: Feature, channel: Channel, webhook_receiver: WebhookReceiver, reason: str
+) -> None:
+    webhook_receiver.answer(Reply(429, {"Retry-After": "1800"}))
+    incident = open_incident(feature)
+    assert send_all(NOW) == [False]
+    other = make_channel(feature.team, name="other", url=webhook_receiver.url)
+    assert follow_ups.due(now=NOW + MINUTE, limit=9) == []
+    ENDED[reason](channel_id=channel.pk, actor=KIM, now=NOW + MINUTE)
+    assert state() == ("undeliverable", reason)
+    assert follow_ups.due(now=NOW + MINUTE, limit=9) == [incident.pk]
+    assert follow_ups.follow_up(incident_id=incident.pk, now=NOW + MINUTE) == "reroute"
+    assert send_all(NOW + MINUTE) == [True]
+    assert other.notifications.get().state == "delivered"
+    assert events_received(webhook_receiver) == ["incident.opened"] * 2
+
+
+@pytest.mark.parametrize("reason", ENDED)
+def test_what_is_being_sent_when_its_channel_ends_is_not_tried_again(
+    feature: Feature, channel: Channel, webhook_receiver: WebhookReceiver, reason: str
+) -> None:
+    webhook_receiver.answer(Reply(503))
+    open_incident(feature)
+    claimed = claim_one()
+    ENDED[reason](channel_id=channel.pk, actor=KIM, now=NOW)
+    assert state() == ("pending", ""), "a worker has it"
+    assert not deliver(claimed=claimed, now=NOW)
+    assert state() == ("undeliverable", reason)
+
+
+def test_a_channel_that_is_saved_as_switched_off_gets_nothing_that_waits(
+    feature: Feature, channel: Channel, webhook_receiver: WebhookReceiver
+) -> None:
+    open_incident(feature)
+    document = {"kind": "webhook", "url": webhook_receiver.url, "enabled": False}
+    save_channel(team=feature.team, name=channel.name, document=document, actor=KIM, now=NOW)
     assert state() == ("undeliverable", "channel_disabled")
 
 
