@@ -32,6 +32,7 @@ MAX_DAYS: Final = 90
 MAX_DAYS_AHEAD: Final = 366
 # In force or coming, of a team.
 MAX_SILENCES: Final = 500
+_WINDOW: Final = "maintenance window "
 FIELDS: Final = ("matchers", "reason", "starts_at", "ends_at")
 READ_ONLY_FIELDS: Final = ("id", "state", "author", "created_at", "ended_by")
 
@@ -42,6 +43,15 @@ class Hold:
 
     text: str
     until: datetime
+
+    @property
+    def is_window(self) -> bool:
+        return is_window(self.text)
+
+
+def is_window(text: str) -> bool:
+    """Whether it was a maintenance window, of a Hold's text as it was written down."""
+    return text.startswith(_WINDOW)
 
 
 def facts_of(incident: Incident) -> dict[str, str]:
@@ -116,7 +126,7 @@ def _of_silence(silence: Silence) -> str:
 
 
 def _of_window(window: MaintenanceWindow) -> str:
-    return f"maintenance window “{window.name}”"
+    return f"{_WINDOW}“{window.name}”"
 
 
 # Silences are made and ended

@@ -18,7 +18,7 @@ from alerts.contexts.tellings import Tellings, tellings
 from alerts.evidence import evidence_words, reason_words
 from alerts.models import AlertRule, Incident, IncidentEvent
 from alerts.rule_names import rule_behind
-from alerts.silences import facts_of
+from alerts.silences import Hold, facts_of, holds
 from alerts.summaries import ENDINGS, ending
 from budgets import charts, formats
 from budgets.contexts.parts import ChartPlace, milestone_name
@@ -30,6 +30,16 @@ BEFORE: Final = timedelta(hours=1)
 AFTER: Final = timedelta(minutes=15)
 
 Kind = IncidentEvent.Kind
+
+# The state that an incident has after a step.
+_STATES: Final = {
+    Kind.OPENED: Incident.State.OPEN,
+    Kind.ACKNOWLEDGED: Incident.State.ACKNOWLEDGED,
+    Kind.UNACKNOWLEDGED: Incident.State.OPEN,
+    Kind.REOPENED: Incident.State.OPEN,
+    Kind.RESOLVED: Incident.State.RESOLVED,
+    Kind.MERGED: Incident.State.RESOLVED,
+}
 
 
 # Lists
@@ -43,15 +53,27 @@ class IncidentLine:
     url: str
     target: str
     until: datetime
+    hold: Hold | None
+    """What holds its messages back now."""
+
+    @property
+    def hold_word(self) -> str:
+        return "in maintenance" if self.hold and self.hold.is_window else "silenced"
 
 
 def lines_of(incidents: Iterable[Incident], now: datetime) -> list[IncidentLine]:
-    """Reads the incidents' features and components."""
+    """Reads the incidents' features and components, and what holds back messages of those that are not resolved."""
+    found = list(incidents)
+    held = holds([one for one in found if one.state != Incident.State.RESOLVED], now=now)
     return [
         IncidentLine(
-            incident, incident.get_absolute_url(), target_name(incident), incident.resolved_at or now
+            incident,
+            incident.get_absolute_url(),
+            target_name(incident),
+            incident.resolved_at or now,
+            held.get(incident.pk),
         )
-        for incident in incidents
+        for incident in found
     ]
 
 
@@ -195,7 +217,8 @@ def incident_page(incident: Incident, *, can_edit: bool, now: datetime) -> Incid
     icon = {"open": "✕ ", "acknowledged": "▲ "}.get(incident.state, "")
     query = f"?milestone={incident.milestone}" if incident.milestone else ""
     events = list(incident.events.all())
-    told = tellings(incident, events)
+    hold = holds([incident], now=now).get(incident.pk) if is_unresolved else None
+    told = tellings(incident, events, hold=hold)
     return IncidentPage(
         incident=incident,
         as_of=now,
@@ -210,9 +233,9 @@ def incident_page(incident: Incident, *, can_edit: bool, now: datetime) -> Incid
         feature_url=f"{incident.feature.get_absolute_url()}{query}",
         facts=_facts(incident, now),
         cause=cause_in_short(incident),
-        log=[_entry(event, incident) for event in events if event.kind != Kind.TOLD],
+        log=_log(incident, events),
         tellings=told,
-        outcome=outcome(incident, events, told.past, now=now),
+        outcome=outcome(incident, events, told.past, hold=hold, now=now),
         cause_table=cause_table(incident),
         changes=[Change(datetime.fromisoformat(one["at"]), one["text"]) for one in incident.changes],
         charts=_chart_places(incident, target),
@@ -272,7 +295,19 @@ def _rule_url(incident: Incident) -> str:
     return reverse("feature-rule", args=[incident.feature.slug, rule.pk]) if rule else ""
 
 
-def _entry(event: IncidentEvent, incident: Incident) -> LogEntry:
+def _log(incident: Incident, events: Iterable[IncidentEvent]) -> list[LogEntry]:
+    entries = []
+    state = ""
+    for event in events:
+        if event.kind != Kind.TOLD:
+            entries.append(_entry(event, incident, state))
+        is_taken_back = event.details.get("is_acknowledgement_taken_back")
+        state = Incident.State.OPEN if is_taken_back else _STATES.get(Kind(event.kind), state)
+    return entries
+
+
+def _entry(event: IncidentEvent, incident: Incident, state: str) -> LogEntry:
+    """`state` is the incident's before it."""
     details = event.details
     by = f" by {event.actor}" if event.actor else ""
     mark, text, url = "•", str(event.get_kind_display()), ""
@@ -310,7 +345,10 @@ def _entry(event: IncidentEvent, incident: Incident) -> LogEntry:
             mark, text = "✓", f"Resolved{by}" if event.actor else _ended(event)
         case Kind.REOPENED:
             severity = details.get("severity", incident.severity)
-            mark, text = "✕", f"Came back as a {severity}: {_listed(details.get('evidence', []))}"
+            came = "Came back as" if state == Incident.State.RESOLVED else "Began anew as"
+            mark, text = "✕", f"{came} a {severity}: {_listed(details.get('evidence', []))}"
+            if state == Incident.State.ACKNOWLEDGED:
+                text += "; nobody has it any more"
         case Kind.FLAPPING:
             text = "It comes and goes: from here on it is told once an hour"
         case Kind.MERGED:

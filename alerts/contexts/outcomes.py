@@ -14,6 +14,7 @@ from alerts.contexts.tellings import Telling
 from alerts.evidence import reason_words
 from alerts.models import Channel, Incident, IncidentEvent, Notification, Severity
 from alerts.recipients import PAGES_ONLY, SWITCHED_OFF
+from alerts.silences import Hold, is_window
 from budgets import formats
 
 State = Notification.State
@@ -53,15 +54,22 @@ class Outcome:
 
 
 def outcome(
-    incident: Incident, events: Sequence[IncidentEvent], past: Sequence[Telling], *, now: datetime
+    incident: Incident,
+    events: Sequence[IncidentEvent],
+    past: Sequence[Telling],
+    *,
+    hold: Hold | None,
+    now: datetime,
 ) -> Outcome:
-    """Answers from what was written down: `events` and `past` of the incident, in their order."""
+    """Answers from what was written down, `events` and `past` of the incident in their order; and from `hold`, what
+    holds its messages back now, also where it was told before that began."""
     told = [one for one in past if one.is_opening]
     held = told[-1] if told and told[-1].held_by else None
     channels = list(_by_channel(past))
     heard = [one for one in channels if one.has_heard]
-    reasons = [*_held(incident, held, now)] if held else []
-    reasons += [because for one in channels for because in one.reasons(incident, now)]
+    holds = [_in_force(incident, hold)] if hold else [*_held(incident, held, now)] if held else []
+    troubles = [because for one in channels for because in one.reasons(incident, now)]
+    reasons = [*holds, *troubles]
     if heard:
         return Outcome(
             "told",
@@ -80,11 +88,11 @@ def outcome(
         return Outcome(
             "nobody", f"Nobody {_was(incident)} told.", _cut(_no_recipient(incident, events, told))
         )
-    if reasons:
+    if troubles:
         yet = " yet" if any(one.is_under_way for one in channels) else ""
         return Outcome("nobody", f"Nobody was reached{yet}.", _cut([*reasons, *_gaps(incident, told)]))
     names = _listed([one.channel.name for one in channels])
-    return Outcome("waiting", f"Being sent: {names}.", _cut(list(_gaps(incident, told))))
+    return Outcome("waiting", f"Being sent: {names}.", _cut([*holds, *_gaps(incident, told)]))
 
 
 # Channels
@@ -149,23 +157,34 @@ def _by_channel(past: Iterable[Telling]) -> Iterator[_Heard]:
 # What kept it from channels
 
 
+def _in_force(incident: Incident, hold: Hold) -> Because:
+    return _by_what_holds(incident, hold.text, "holds its messages back", until=hold.until)
+
+
 def _held(incident: Incident, held: Telling, now: datetime) -> Iterator[Because]:
+    """What held back the latest opening, and does not any more."""
     if held.held_by == telling.FLAPPING:
         yield Because("It comes and goes, and is told once an hour at most. Held back since", at=held.at)
         return
-    is_window = held.held_by.startswith("maintenance window")
-    name = "team-maintenance" if is_window else "team-silences"
-    holds = (
-        "holds its messages back" if held.held_until and held.held_until > now else "held its messages back"
-    )
-    if incident.resolved_at and held.held_until and incident.resolved_at <= held.held_until:
-        holds = "held its messages back, and it was over before"
-    text = f"{held.held_by[:1].upper()}{held.held_by[1:]} {holds}"
-    yield Because(
-        f"{text}, until" if held.held_until else f"{text}.",
-        at=held.held_until,
-        url=reverse(name, args=[incident.feature.team.slug]),
-        leads_to="Maintenance" if is_window else "Silences",
+    was_over_before = incident.resolved_at and held.held_until and incident.resolved_at <= held.held_until
+    did = "held its messages back"
+    if was_over_before:
+        did += ", and it was over before"
+    is_ended_early = not was_over_before and held.held_until is not None and held.held_until > now
+    if is_ended_early:
+        did += ", and was ended before its time"
+    yield _by_what_holds(incident, held.held_by, did, until=None if is_ended_early else held.held_until)
+
+
+def _by_what_holds(incident: Incident, text: str, did: str, *, until: datetime | None) -> Because:
+    said = f"{text[:1].upper()}{text[1:]} {did}"
+    return Because(
+        f"{said}, until" if until else f"{said}.",
+        at=until,
+        url=reverse(
+            "team-maintenance" if is_window(text) else "team-silences", args=[incident.feature.team.slug]
+        ),
+        leads_to="Maintenance" if is_window(text) else "Silences",
     )
 
 

@@ -11,6 +11,7 @@ from alerts import telling
 from alerts.escalation import FLAPPING_EVERY, REPEAT_EVERY, Policy
 from alerts.models import FollowUp, Incident, IncidentEvent, Notification
 from alerts.notifications import OPENINGS
+from alerts.silences import Hold
 
 Kind = IncidentEvent.Kind
 
@@ -37,6 +38,7 @@ class Telling:
     heading: str
     is_opening: bool
     """Whether it told that somebody must look, rather than what became of it."""
+    is_end: bool = False
     held_by: str = ""
     held_until: datetime | None = None
     reached: Sequence[Reached] = ()
@@ -68,8 +70,8 @@ class Tellings:
     coming: Sequence[Coming] = field(default_factory=list)
 
 
-def tellings(incident: Incident, events: Iterable[IncidentEvent]) -> Tellings:
-    """Reads the incident's notifications, attempts and follow-up."""
+def tellings(incident: Incident, events: Iterable[IncidentEvent], *, hold: Hold | None) -> Tellings:
+    """Reads the incident's notifications, attempts and follow-up. `hold` is what holds its messages back now."""
     notifications = {
         one.pk: one
         for one in incident.notifications.select_related("channel")
@@ -85,7 +87,7 @@ def tellings(incident: Incident, events: Iterable[IncidentEvent]) -> Tellings:
     follow_up = FollowUp.objects.filter(incident=incident).first()
     return Tellings(
         past=past,
-        coming=_coming(incident, follow_up) if follow_up else [],
+        coming=_coming(incident, follow_up, past, hold) if follow_up else [],
     )
 
 
@@ -100,6 +102,7 @@ def _telling(event: IncidentEvent, notifications: dict[int, Notification]) -> Te
         at=event.at,
         heading=heading,
         is_opening=event.reason in OPENINGS,
+        is_end=event.reason == Notification.Event.RESOLVED,
         held_by=details.get("held_by", ""),
         held_until=datetime.fromisoformat(until) if until else None,
         reached=[
@@ -111,7 +114,9 @@ def _telling(event: IncidentEvent, notifications: dict[int, Notification]) -> Te
     )
 
 
-def _coming(incident: Incident, follow_up: FollowUp) -> list[Coming]:
+def _coming(
+    incident: Incident, follow_up: FollowUp, past: Sequence[Telling], hold: Hold | None
+) -> list[Coming]:
     if incident.state == Incident.State.RESOLVED:
         if follow_up.news_at and follow_up.told_at:
             return [
@@ -121,49 +126,80 @@ def _coming(incident: Incident, follow_up: FollowUp) -> list[Coming]:
                 )
             ]
         return []
-    if follow_up.held_since is not None:
-        what = (
-            "It is told"
-            if follow_up.held_by == telling.FLAPPING
-            else f"Held back by {follow_up.held_by}. It is looked at again"
-        )
-        return [Coming(f"{what}, if it is still open,", follow_up.next_at)]
-    if incident.state == Incident.State.OPEN and follow_up.told_at is None:
-        return [Coming("Nobody could be told. Who can be by then is told,", follow_up.next_at)]
     policy = Policy.read(follow_up.policy) if follow_up.policy else None
     if incident.state == Incident.State.ACKNOWLEDGED:
-        return _while_acknowledged(follow_up, policy)
+        return _while_acknowledged(follow_up, policy, hold)
+    if hold is not None:
+        return [_when_it_ends(follow_up, policy, past, hold)]
+    if follow_up.held_since is not None:
+        is_flapping = follow_up.held_by == telling.FLAPPING
+        what = "It is told" if is_flapping else "Nothing holds it back any more. It is told"
+        return [Coming(f"{what}, if it is still open,", follow_up.next_at)]
+    if follow_up.told_at is None:
+        return [Coming("Nobody could be told. Who can be by then is told,", follow_up.next_at)]
     coming = []
     if policy and follow_up.next_step_at:
-        names = ", ".join(one.name for one in policy.steps[follow_up.step].notify)
         coming.append(
             Coming(
-                f"Step {follow_up.step + 1} of {policy.name} ({names}), unless somebody acknowledges it,",
+                f"{_step(follow_up, policy)}, unless somebody acknowledges it,",
                 follow_up.next_step_at,
             )
         )
-    if follow_up.told_at:
-        coming.append(
-            Coming(
-                "Whoever was told is told again, while nobody acknowledges it,",
-                follow_up.told_at + REPEAT_EVERY,
-            )
-        )
+    if _is_on_its_way(past):
+        again = "Whoever was told is told again, while nobody acknowledges it,"
+    else:
+        again = "No message arrived. It is told anew, while nobody acknowledges it,"
+    coming.append(Coming(again, follow_up.told_at + REPEAT_EVERY))
     return coming
 
 
-def _while_acknowledged(follow_up: FollowUp, policy: Policy | None) -> list[Coming]:
-    if policy is None or follow_up.heard_at is None:
-        return []
+def _when_it_ends(follow_up: FollowUp, policy: Policy | None, past: Sequence[Telling], hold: Hold) -> Coming:
+    """What a silence or a maintenance window lets go, of an incident that is still open then."""
+    openings = [one for one in past if one.is_opening]
+    if not openings or not openings[-1].reached:
+        what = "it is told"
+    elif policy and follow_up.next_step_at and follow_up.next_step_at <= hold.until:
+        step = _step(follow_up, policy)
+        what = f"{step[:1].lower()}{step[1:]} is taken"
+    else:
+        what = "whoever was told hears that it is still open"
+    return Coming(
+        f"Nothing is told while {hold.text} holds it back. If nobody has acknowledged it by then, {what}",
+        hold.until,
+    )
+
+
+def _step(follow_up: FollowUp, policy: Policy) -> str:
+    names = ", ".join(one.name for one in policy.steps[follow_up.step].notify)
+    return f"Step {follow_up.step + 1} of {policy.name} ({names})"
+
+
+def _is_on_its_way(past: Sequence[Telling]) -> bool:
+    """Whether an opening was delivered, or may yet be."""
+    live = (Notification.State.PENDING, Notification.State.DELIVERED)
+    return any(
+        one.notification.state in live for telling_ in past if telling_.is_opening for one in telling_.reached
+    )
+
+
+def _while_acknowledged(follow_up: FollowUp, policy: Policy | None, hold: Hold | None) -> list[Coming]:
     coming = []
+    if hold is not None:
+        coming.append(Coming(f"Nothing is told while {hold.text} holds it back, until", hold.until))
+    if policy is None or follow_up.heard_at is None:
+        return coming
+
+    def not_held(at: datetime) -> datetime:
+        return max(at, hold.until) if hold is not None else at
+
     if policy.remind_every:
         last = max(follow_up.heard_at, follow_up.told_at or follow_up.heard_at)
-        coming.append(Coming("Who acknowledged it is reminded", last + policy.remind_every))
+        coming.append(Coming("Who acknowledged it is reminded", not_held(last + policy.remind_every)))
     if policy.unacknowledge_after:
         coming.append(
             Coming(
                 "Without a word from who acknowledged it, it is open again",
-                follow_up.heard_at + policy.unacknowledge_after,
+                not_held(follow_up.heard_at + policy.unacknowledge_after),
             )
         )
     return coming

@@ -11,7 +11,9 @@ from alerts import incidents
 from alerts.contexts.causes import cause_table
 from alerts.contexts.outcomes import Outcome, outcome
 from alerts.contexts.tellings import tellings
-from alerts.models import Incident, Notification
+from alerts.incidents import Finding
+from alerts.models import EscalationPolicy, Incident, Notification, Silence
+from alerts.silences import end_silence, holds
 from budgets.models import Feature, Team
 from tests.alerts import unpaged
 from tests.alerts.test_incident_pages import at_now, page, read_aloud, signed_in
@@ -44,7 +46,9 @@ def found(incident: Incident, minutes: float = 0.5) -> Outcome:
     """So many minutes after NOW."""
     incident = Incident.objects.select_related("feature__team").get(pk=incident.pk)
     events = list(incident.events.all())
-    return outcome(incident, events, tellings(incident, events).past, now=NOW + minutes * MINUTE)
+    now = NOW + minutes * MINUTE
+    hold = holds([incident], now=now).get(incident.pk) if incident.resolved_at is None else None
+    return outcome(incident, events, tellings(incident, events, hold=hold).past, hold=hold, now=now)
 
 
 @pytest.mark.parametrize("reason", unpaged.REASONS)
@@ -105,6 +109,119 @@ def test_a_silence_that_outlived_the_incident_is_told_in_the_past(feature: Featu
     held = found(incident, minutes=10)
     assert (held.state, held.said) == ("held", "Nobody was told.")
     assert held.reasons[0].text.endswith("held its messages back, and it was over before, until")
+
+
+def silence(team: Team, *, minutes: int = 120) -> Silence:
+    return Silence.objects.create(
+        team=team,
+        matchers=[{"name": "feature", "operator": "=", "value": "support-chat"}],
+        reason="Load test",
+        author="kim@example.com",
+        starts_at=NOW,
+        ends_at=NOW + minutes * MINUTE,
+    )
+
+
+SILENCED = "Silence “Load test” of kim@example.com holds its messages back, until"
+
+
+@pytest.mark.parametrize("minutes_ago", [30, 0.5])
+def test_a_silence_over_what_was_told_before_stands_in_the_verdict_and_in_the_list(
+    viewer: Client, feature: Feature, minutes_ago: float
+) -> None:
+    """Also before the clock has noted it, and of one that somebody has."""
+    make_channel(feature.team, name="chat")
+    incident = unpaged.open_incident(feature, now=NOW - minutes_ago * MINUTE)
+    Notification.objects.update(state="delivered", finished_at=NOW, next_attempt_at=None)
+    silence(feature.team)
+
+    assert (found(incident).state, found(incident).said) == ("told", "Told: chat.")
+    html = page(viewer, incident.get_absolute_url())
+    verdict = html[html.index('id="verdict"') : html.index('id="facts"')]
+    assert f"{SILENCED} 21 Nov 2026, 22:00 UTC. Silences" in read_aloud(verdict)
+    assert 'href="/teams/assistants/silences/"' in verdict
+    coming = read_aloud(html[html.index("What comes next") :])
+    assert (
+        "Nothing is told while silence “Load test” of kim@example.com holds it back. If nobody has acknowledged it by "
+        "then, whoever was told hears that it is still open 21 Nov 2026, 22:00 UTC"
+    ) in coming
+    assert "is told again" not in coming
+    assert "silenced until 21 Nov 2026, 22:00 UTC" in read_aloud(page(viewer, "/incidents/"))
+    for address in ("/", feature.get_absolute_url()):
+        assert "‖ silenced" in read_aloud(page(viewer, address))
+
+    incidents.acknowledge(incident_id=incident.pk, actor="kim@example.com", now=NOW)
+    text = read_aloud(page(viewer, incident.get_absolute_url()))
+    assert SILENCED in text
+    assert "holds it back, until 21 Nov 2026, 22:00 UTC" in text
+
+    incidents.resolve(incident_id=incident.pk, actor="kim@example.com", now=NOW)
+    assert SILENCED not in read_aloud(page(viewer, incident.get_absolute_url()))
+    assert "silenced" not in read_aloud(page(viewer, "/incidents/"))
+
+
+def test_what_a_silence_lets_go_is_told_as_what_it_is(feature: Feature) -> None:
+    """The opening where none was told, and else the policy's step that became due meanwhile."""
+    for name in ("chat", "pager"):
+        make_channel(feature.team, name=name)
+    steps = [{"notify": [{"kind": "channel", "name": name}], "wait_minutes": 5} for name in ("chat", "pager")]
+    EscalationPolicy.objects.create(team=feature.team, name="Nights", steps=steps)
+
+    def coming(incident: Incident) -> str:
+        hold = holds([incident], now=NOW).get(incident.pk)
+        (one,) = tellings(incident, list(incident.events.all()), hold=hold).coming
+        return one.text
+
+    first = unpaged.open_incident(feature, now=NOW)
+    silence(feature.team)
+    assert coming(first).endswith("step 2 of Nights (pager) is taken")
+    assert coming(unpaged.open_incident(feature, component="tools", now=NOW)).endswith("it is told")
+
+
+def test_a_silence_that_was_ended_early_holds_nothing_back_any_more(feature: Feature) -> None:
+    incident = unpaged.by_a_silence(feature, NOW)
+    end_silence(silence_id=Silence.objects.get().pk, actor="kim@example.com", now=NOW + 5 * MINUTE)
+
+    late = found(incident, minutes=5)
+    assert (late.state, late.said) == ("held", "Nobody has been told.")
+    assert [(one.text, one.at) for one in late.reasons] == [
+        (
+            "Silence “Load test” of kim@example.com held its messages back, and was ended before its time.",
+            None,
+        )
+    ]
+    (one,) = tellings(incident, list(incident.events.all()), hold=None).coming
+    assert one.text == "Nothing holds it back any more. It is told, if it is still open,"
+
+
+def test_where_every_message_was_given_up_nobody_is_promised_to_be_told_again(feature: Feature) -> None:
+    make_channel(feature.team, name="chat")
+    incident = unpaged.open_incident(feature, now=NOW)
+    Notification.objects.update(
+        state="undeliverable", finished_at=NOW, next_attempt_at=None, reason="expired"
+    )
+    (one,) = tellings(incident, list(incident.events.all()), hold=None).coming
+    assert one.text == "No message arrived. It is told anew, while nobody acknowledges it,"
+
+
+def test_a_page_that_begins_anew_did_not_come_back(viewer: Client, feature: Feature) -> None:
+    incident = unpaged.open_incident(feature, now=NOW - 60 * MINUTE)
+    finding = Finding(
+        severity="page",
+        rule="burn_rate 1h/5m",
+        reason="burning",
+        summary="s",
+        cause=None,
+        burn_rate=20.0,
+    )
+    incidents.acknowledge(incident_id=incident.pk, actor="kim@example.com", now=NOW - 50 * MINUTE)
+    incident.refresh_from_db()
+    incidents.reopen(incident=incident, finding=finding, evidence=["burn_rate 1h/5m"], now=NOW)
+    text = read_aloud(page(viewer, incident.get_absolute_url()))
+    assert "Began anew as a page: burn rate 1h/5m; nobody has it any more" in text
+    incidents.resolve_by_rules(incident=incident, reason="recovered", now=NOW)
+    incidents.reopen(incident=incident, finding=finding, evidence=["burn_rate 1h/5m"], now=NOW)
+    assert "Came back as a page: burn rate 1h/5m" in read_aloud(page(viewer, incident.get_absolute_url()))
 
 
 def test_many_reasons_are_cut_to_what_somebody_reads(feature: Feature) -> None:
