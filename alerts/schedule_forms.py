@@ -56,7 +56,7 @@ class ScheduleForm(LabelledForm):
 
     wording = (
         (r"^people\[(\d+)\]", "Turn {0}"),
-        (r"^people has", "The rotation has"),
+        (r"^people (?=has|needs)", "The rotation "),
         (r"^hours must be a list of at most", "The number of rows must be at most"),
         (r"^hours\[(\d+)\]\.days must be a list of", "Row {0} needs days, one or more of"),
         (r"^hours\[(\d+)\]\.from", "The beginning of row {0}"),

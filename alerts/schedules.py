@@ -156,7 +156,7 @@ def save_schedule(
 
     {"time_zone": "Europe/Berlin", "starts_on": "2026-11-23", "hands_over_at": "09:00", "turn_days": 7,
     "people": ["ada@example.com", null], "hours": [{"days": ["mon"], "from": "09:00", "to": "17:00"}]}. `people` take turns in
-    this order; null is a gap. Without hours it is around the clock; `to` may be 24:00, and one that is not after `from` is
+    this order; null is a gap, and one at least is a member. Without hours it is around the clock; `to` may be 24:00, and one that is not after `from` is
     that of the next day. `is_new` says that there must be none of this name (True) or one (False). Raises Refusal, and
     then nothing was saved.
     """
@@ -229,8 +229,9 @@ def members_by_address(team: Team) -> dict[str, User]:
     return {person.email.lower(): person for person in found}
 
 
-def _people(fields: Fields, team: Team, kept: Collection[str | None]) -> list[User | None]:
-    """Who takes turns. Somebody who left the team may keep a place that they have, which is a gap; nobody gets a new one."""
+def _people(fields: Fields, team: Team, kept: list[str | None]) -> list[User | None]:
+    """Who takes turns, a member at least. Somebody who left the team may keep a place that they have, which is a gap;
+    nobody gets a new one."""
     value = fields.raw("people")
     if "people" in fields.wrong:
         return []
@@ -249,7 +250,13 @@ def _people(fields: Fields, team: Team, kept: Collection[str | None]) -> list[Us
             fields.add("people", f"people[{number}]: {one!r:.300} is no member of the team.")
     if "people" in fields.wrong:
         return []
-    return [None if one is None else known[one.strip().lower()] for one in value]
+    people = [None if one is None else known[one.strip().lower()] for one in value]
+    # As it was it may stay, so that one who leaves keeps nobody from applying files or changing the hours.
+    is_as_before = [person.email if person else None for person in people] == kept
+    if not is_as_before and not any(person and person.email.lower() in members for person in people):
+        fields.add("people", "people needs a member of the team: nobody would ever be on call.")
+        return []
+    return people
 
 
 def _hours(fields: Fields) -> list[dict[str, Any]]:

@@ -474,6 +474,7 @@ def test_a_policy_that_cannot_be_saved_keeps_its_steps(team: Team, editor: Clien
             "Turn 2: 'x@example.com' is no member",
         ),
         ("schedules/", {**SCHEDULE, "person": [""]}, "The rotation has 1 to 100 places, got 0."),
+        ("schedules/", {**SCHEDULE, "person": ["-", ""]}, "The rotation needs a member of the team: nobody"),
         ("schedules/", {**SCHEDULE, "hours_0_from": "9"}, "Row 1 needs days, one or more of mon, tue"),
         (
             "schedules/",

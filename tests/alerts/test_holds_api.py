@@ -374,6 +374,26 @@ def test_a_schedule_that_cannot_be_saved_says_why(
     assert not Schedule.objects.exists()
 
 
+@pytest.mark.parametrize("people", [[None], [None, None]])
+def test_a_schedule_of_gaps_only_is_refused(api: Api, people: list[None]) -> None:
+    answer = api.put("schedules/primary", {**SCHEDULE, "people": people})
+    assert (answer.status_code, error_code(answer)) == (400, "invalid_schedule")
+    assert answer.json()["error"]["fields"]["people"] == [
+        "people needs a member of the team: nobody would ever be on call."
+    ]
+    assert not Schedule.objects.exists()
+
+
+def test_a_schedule_whose_only_member_left_stays_but_is_not_made_anew_without_one(team: Team) -> None:
+    only_ada = {**SCHEDULE, "people": ["ada@example.com", None]}
+    save_schedule(team=team, name="primary", document=only_ada, actor="a test", now=NOW)
+    Membership.objects.get(user__email="ada@example.com").delete()
+    save_schedule(team=team, name="primary", document={**only_ada, "turn_days": 1}, actor="a test", now=NOW)
+    for people in (["ada@example.com"], [None]):
+        refusal = refused(save_schedule, team=team, name="primary", document={**only_ada, "people": people})
+        assert "needs a member of the team" in " ".join(refusal.fields["people"])
+
+
 def test_who_left_keeps_their_place_as_a_gap_until_it_is_changed(team: Team) -> None:
     save_schedule(team=team, name="primary", document=SCHEDULE, actor="a test", now=NOW)
     Membership.objects.get(user__email="ada@example.com").delete()

@@ -587,6 +587,11 @@ def test_holds_and_escalation_are_exported_and_change_nothing(file: Path, assist
     assert run("apply", str(file)).endswith("0 of 5 documents changed.\n")
 
 
+def test_a_schedule_of_gaps_only_is_refused(file: Path, assistants: Team) -> None:
+    said = refused(file, SCHEDULE.replace("[ada@example.com, null]", "[null]"))
+    assert "Schedule primary, spec.people: people needs a member of the team" in said
+
+
 def test_a_silence_that_changes_is_ended_and_made_anew(file: Path, assistants: Team) -> None:
     apply(file, SILENCE)
     said = apply(file, SILENCE.replace("02:00:00", "03:00:00"))
