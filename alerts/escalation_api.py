@@ -18,11 +18,11 @@ from budgets.features import instant
 from . import holds_described as described
 from .holds_api import MatcherAnswer
 from .models import EscalationPolicy, Schedule
-from .overrides import create_override, override_document, remove_override
+from .overrides import create_override, current_overrides, override_document, remove_override
 from .policies import delete_policy, policy_document, save_policy
 from .requests import actor_of, body_of, id_of, key_of, named
 from .rotas import Because
-from .schedules import delete_schedule, on_call, save_schedule, schedule_document
+from .schedules import READ_WITH, delete_schedule, on_call, save_schedule, schedule_document
 
 router = Router()
 
@@ -129,10 +129,10 @@ class EscalationPolicyPage(Schema):
 def list_schedules(request: HttpRequest, cursor: str | None = None) -> dict[str, Any]:
     """The team's on-call schedules, by name."""
     return paginate(
-        Schedule.objects.filter(team=key_of(request).team),
+        Schedule.objects.filter(team=key_of(request).team).prefetch_related(*READ_WITH),
         cursor,
         field="name",
-        describe=lambda page: [_schedule_answer(one) for one in page],
+        describe=_schedule_answers,
     )
 
 
@@ -324,13 +324,20 @@ def remove_policy(request: HttpRequest, name: str) -> HttpResponse:
     return HttpResponse(status=204)
 
 
+def _schedule_answers(schedules: list[Schedule]) -> list[dict[str, Any]]:
+    overrides = current_overrides(schedules, now=timezone.now())
+    return [
+        {
+            "name": schedule.name,
+            **schedule_document(schedule),
+            "overrides": [override_document(one) for one in overrides[schedule.pk]],
+        }
+        for schedule in schedules
+    ]
+
+
 def _schedule_answer(schedule: Schedule) -> dict[str, Any]:
-    overrides = schedule.overrides.filter(ends_at__gt=timezone.now()).select_related("person")
-    return {
-        "name": schedule.name,
-        **schedule_document(schedule),
-        "overrides": [override_document(one) for one in overrides],
-    }
+    return _schedule_answers([schedule])[0]
 
 
 def _policy_answer(policy: EscalationPolicy) -> dict[str, Any]:

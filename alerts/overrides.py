@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from budgets.errors import Refusal
 from budgets.features import instant
 
 from .fields import Fields, refusal
-from .models import ScheduleOverride
+from .models import Schedule, ScheduleOverride
 from .schedules import locked_schedule, members_by_address, record_change
 
 # No override lasts longer, so none that is over for longer has a say in who is on call.
@@ -113,6 +114,15 @@ def remove_override(*, schedule_id: int, override_id: int, actor: str, now: date
             after = None
         record_change(schedule, "schedule.override_removed", actor, before, after, now)
     return override
+
+
+def current_overrides(schedules: Collection[Schedule], *, now: datetime) -> dict[int, list[ScheduleOverride]]:
+    """Schedule's id → its overrides that are not over, as they begin. One query."""
+    found: dict[int, list[ScheduleOverride]] = {schedule.pk: [] for schedule in schedules}
+    overrides = ScheduleOverride.objects.filter(schedule__in=list(found), ends_at__gt=now)
+    for one in overrides.select_related("person").order_by("starts_at", "pk"):
+        found[one.schedule_id].append(one)
+    return found
 
 
 def override_document(override: ScheduleOverride) -> dict[str, Any]:

@@ -540,8 +540,18 @@ def _silences(team: Team, number: int) -> None:
     create_silence(team=team, document=document, actor="a test", now=now)
 
 
+def _windows(team: Team, number: int) -> None:
+    make_window(team, name=f"w{number}")
+
+
 @pytest.mark.parametrize(
-    ("path", "make"), [("silences/", _silences), ("schedules/", _schedules), ("escalation/", _policies)]
+    ("path", "make"),
+    [
+        ("silences/", _silences),
+        ("maintenance/", _windows),
+        ("schedules/", _schedules),
+        ("escalation/", _policies),
+    ],
 )
 def test_a_list_takes_as_many_queries_for_many_as_for_one(
     team: Team, editor: Client, path: str, make: Callable[[Team, int], None]

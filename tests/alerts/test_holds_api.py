@@ -6,17 +6,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from alerts.channel_settings import delete_channel
 from alerts.maintenance import save_window
 from alerts.models import EscalationPolicy, FollowUp, MaintenanceWindow, Schedule, Silence
 from alerts.muting import muted_by
-from alerts.overrides import add_override, remove_override
+from alerts.overrides import add_override, create_override, remove_override
 from alerts.policies import missing_recipients, move_policy, save_policy
 from alerts.schedules import on_call, save_schedule
 from alerts.silences import create_silence, end_silence
 from budgets.errors import Refusal
+from budgets.features import instant
 from budgets.models import AuditEntry, Membership, Team
 from tests.alerts.test_holds import make_incident, make_window
 from tests.api import Api, error_code
@@ -612,6 +615,39 @@ def test_a_person_whom_a_policy_names_and_who_left_is_missing_and_may_stay(team:
         team=team, name="pages", document={**POLICY, "repetitions": 1}, actor="a test", now=NOW
     )
     assert missing_recipients(saved.policy) == [{"kind": "person", "name": "ada@example.com"}]
+
+
+def make_one_of_each(team: Team, number: int) -> None:
+    """A silence, a window, a schedule of two people with two overrides, and a policy."""
+    bounds = {"starts_at": instant(timezone.now()), "ends_at": instant(timezone.now() + HOUR)}
+    name = str(number)
+    by: dict[str, Any] = {"team": team, "actor": "a test", "now": timezone.now()}
+    create_silence(document=silence(reason=name), **by)
+    save_window(name=name, document=WINDOW, **by)
+    schedule = save_schedule(name=name, document=SCHEDULE, **by).schedule
+    for person in ("ada@example.com", "bob@example.com"):
+        create_override(
+            schedule_id=schedule.pk, document={"person": person, **bounds}, actor="a test", now=by["now"]
+        )
+    steps = [{"notify": [{"kind": "person", "name": "ada@example.com"}]}]
+    save_policy(name=name, document={"steps": steps}, **by)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["silences", "maintenance-windows", "schedules", "schedules/0/overrides", "escalation-policies"],
+)
+def test_a_list_takes_as_many_queries_for_many_as_for_one(api: Api, team: Team, path: str) -> None:
+    counts = []
+    # The first use of a key is noted.
+    api.get("features")
+    for numbers in (range(1), range(1, 6)):
+        for number in numbers:
+            make_one_of_each(team, number)
+        with CaptureQueriesContext(connection) as queries:
+            assert api.get(path).status_code == 200
+        counts.append(len(queries))
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize("kind", ["maintenance-windows", "schedules", "escalation-policies"])
