@@ -21,8 +21,10 @@ from alerts.rule_names import rule_behind
 from alerts.silences import Hold, facts_of, holds
 from alerts.summaries import ENDINGS, ending
 from budgets import charts, formats
+from budgets.contexts.frame import with_query
 from budgets.contexts.parts import ChartPlace, milestone_name
 from budgets.models import Feature, User
+from budgets.status import WINDOWS
 
 PAGE_SIZE: Final = 25
 # How much of the time before and after an incident its chart shows.
@@ -209,13 +211,20 @@ class IncidentPage:
     changes: list[Change]
     charts: list[ChartPlace] = field(default_factory=list)
 
+    @property
+    def cause_without_chart(self) -> str:
+        """The component to blame, where the feature has none of that name any more."""
+        cause = self.incident.cause
+        if not cause or self.incident.milestone is None or len(self.charts) > 1:
+            return ""
+        return formats.name(cause["component"])
+
 
 def incident_page(incident: Incident, *, can_edit: bool, now: datetime) -> IncidentPage:
     """Everything about one incident. Reads its feature, team, component, events, notifications and attempts."""
     is_unresolved = incident.state != Incident.State.RESOLVED
     target = target_name(incident)
     icon = {"open": "✕ ", "acknowledged": "▲ "}.get(incident.state, "")
-    query = f"?milestone={incident.milestone}" if incident.milestone else ""
     events = list(incident.events.all())
     hold = holds([incident], now=now).get(incident.pk) if is_unresolved else None
     told = tellings(incident, events, hold=hold)
@@ -230,7 +239,12 @@ def incident_page(incident: Incident, *, can_edit: bool, now: datetime) -> Incid
         silence_query=urlencode(
             {name: fact for name, fact in facts_of(incident).items() if name != "severity"}
         ),
-        feature_url=f"{incident.feature.get_absolute_url()}{query}",
+        feature_url=with_query(
+            incident.feature.get_absolute_url(),
+            environment=incident.environment,
+            milestone=incident.milestone,
+            window=window_around(incident, now),
+        ),
         facts=_facts(incident, now),
         cause=cause_in_short(incident),
         log=_log(incident, events),
@@ -243,15 +257,23 @@ def incident_page(incident: Incident, *, can_edit: bool, now: datetime) -> Incid
 
 
 def chart_target(incident: Incident, name: str) -> tuple[str, str] | None:
-    """The series target of one of the incident's charts, and its name in words; None where it has no such chart."""
+    """The series target of one of the incident's charts, and its name in words; None where it has no such chart, or the
+    feature no component of the cause's name any more."""
     if name == "latency":
         if incident.component:
             return f"component:{incident.component.name}", incident.component.name
         return f"milestone:{incident.milestone}", milestone_name(str(incident.milestone))
     if name == "cause" and incident.milestone and incident.cause:
         component = str(incident.cause["component"])
-        return f"component:{component}", component
+        if incident.feature.components.filter(name=component).exists():
+            return f"component:{component}", component
     return None
+
+
+def window_around(incident: Incident, now: datetime) -> str:
+    """The shortest range up to now, of those that pages have, in which an incident lies with what came before it."""
+    reach = now - incident.opened_at + BEFORE
+    return next((name for name, length in WINDOWS.items() if length >= reach), list(WINDOWS)[-1])
 
 
 def chart_range(incident: Incident, now: datetime) -> tuple[datetime, datetime]:

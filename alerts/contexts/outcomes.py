@@ -25,6 +25,7 @@ OVERDUE: Final = timedelta(minutes=1)
 MAX_REASONS: Final = 5
 MAX_NAMES: Final = 4
 MAX_NAME_CHARACTERS: Final = 60
+_GAP: Final = "nobody is on call"
 # Why an incident whose rule looks severe is no page.
 _WHY_A_TICKET: Final = frozenset({"burning_few_bad", "outage_few_bad"})
 
@@ -198,9 +199,13 @@ def _gaps(incident: Incident, told: Sequence[Telling]) -> Iterator[Because]:
                 continue
             seen.add(about)
             place, _, why = left_out.because.rpartition(": ")
-            is_gap = why.startswith("nobody is on call")
+            is_gap = why.startswith(_GAP)
+            if is_gap:
+                # By now somebody may be.
+                why = f"nobody was on call{why.removeprefix(_GAP)}"
             yield Because(
-                f"{_short(left_out.name)}: {why}{f' ({place})' if place else ''}.",
+                f"{_short(left_out.name)}: {why}{f' ({place})' if place else ''}, at",
+                at=one.at,
                 url=reverse(
                     "team-schedules" if is_gap else "team-policies", args=[incident.feature.team.slug]
                 ),

@@ -235,7 +235,7 @@ class TestIncidentPage:
         html = page(viewer, incident.get_absolute_url())
 
         assert 'href="https://wiki.example/chat"' in html
-        assert 'href="/features/support-chat/?milestone=first_token"' in html
+        assert 'href="/features/support-chat/?milestone=first_token&amp;window=2h"' in html
 
     def test_tells_its_events_in_order(self, viewer: Client, incident: Incident) -> None:
         incidents.change_evidence(
@@ -348,6 +348,31 @@ class TestIncidentPage:
             assert f"{name}: 3 tries failed. Next try: 21 Nov 2026, 19:30 UTC. Channel" in text
         assert "phone: given up, expired. Channel" in text
 
+    @pytest.mark.parametrize(
+        ("minutes_ago", "window"),
+        [(1, "2h"), (59, "2h"), (61, "6h"), (5 * 24 * 60, "7d"), (90 * 24 * 60, "28d")],
+    )
+    def test_leads_to_its_feature_in_its_environment_and_time(
+        self, viewer: Client, feature: Feature, minutes_ago: int, window: str
+    ) -> None:
+        incident = open_one(feature, minutes_ago=minutes_ago)
+        Incident.objects.filter(pk=incident.pk).update(environment="staging eu")
+
+        html = page(viewer, incident.get_absolute_url())
+        address = unescape(re.findall(r'href="([^"]*)">Feature page', html)[0])
+        assert (
+            address == f"/features/support-chat/?environment=staging+eu&milestone=first_token&window={window}"
+        )
+        shown = page(viewer, address)
+        assert "staging eu" in shown
+        assert f'value="{window}"' in shown or f"window={window}" in shown
+
+    def test_a_components_own_incident_in_production_leads_to_its_time_alone(
+        self, viewer: Client, feature: Feature
+    ) -> None:
+        html = page(viewer, open_one(feature, component="tools").get_absolute_url())
+        assert 'href="/features/support-chat/?window=2h">Feature page' in html
+
     def test_says_so_where_nobody_was_told(self, viewer: Client, incident: Incident) -> None:
         assert not Channel.objects.exists()
         text = text_of(page(viewer, incident.get_absolute_url()))
@@ -429,7 +454,7 @@ class TestIncidentPage:
         django_assert_max_num_queries: DjangoAssertNumQueries,
     ) -> None:
         make_channel(team)
-        small = open_one(feature, component="tools")
+        small = open_one(make_feature(team=team, slug="small"))
         page(viewer, small.get_absolute_url())
         with django_assert_max_num_queries(60) as first:
             page(viewer, small.get_absolute_url())
@@ -445,6 +470,20 @@ class TestIncidentPage:
 
 
 class TestCharts:
+    def test_a_cause_that_is_not_there_any_more_is_said_in_place_of_its_chart(
+        self, viewer: Client, feature: Feature, incident: Incident
+    ) -> None:
+        address = incident.get_absolute_url()
+        assert f"{address}charts/cause.json" in page(viewer, address)
+        gone = {**CAUSE, "component": 'renamed "tools"'}
+        Incident.objects.filter(pk=incident.pk).update(cause=gone)
+
+        html = page(viewer, address)
+        assert f"{address}charts/cause.json" not in html
+        assert 'There is no component renamed "tools" any more: the cause has no chart.' in read_aloud(html)
+        assert viewer.get(f"{address}charts/cause.json").status_code == 404
+        assert viewer.get(f"{address}charts/latency.json").status_code == 200
+
     def test_the_chart_covers_the_hour_before_and_marks_the_steps(
         self, viewer: Client, feature: Feature, incident: Incident
     ) -> None:

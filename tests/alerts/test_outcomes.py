@@ -84,9 +84,8 @@ def test_a_gap_on_call_is_told_also_where_others_heard(feature: Feature) -> None
 
     heard = found(incident)
     assert (heard.state, heard.said) == ("told", "Told: chat.")
-    assert [one.text for one in heard.reasons] == [
-        "primary: nobody is on call, the rotation is empty (step 1 of Nights)."
-    ]
+    said = "primary: nobody was on call, the rotation is empty (step 1 of Nights), at"
+    assert [(one.text, one.at) for one in heard.reasons] == [(said, NOW)]
 
 
 def test_what_was_given_up_says_after_how_many_tries_and_why(feature: Feature) -> None:

@@ -202,7 +202,7 @@ REASONS: Final[Mapping[str, tuple[Callable[[Feature, datetime], Incident], list[
         by_a_gap,
         [
             "✕ Nobody has been told.",
-            "primary: nobody is on call, the rotation is empty (step 1 of Nights). On call",
+            "primary: nobody was on call, the rotation is empty (step 1 of Nights), at",
         ],
     ),
     "error": (
