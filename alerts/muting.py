@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from budgets.models import Component, Feature, LatencyBudget, Series, Team
+from budgets.models import Feature, Team
 
 from .matchers import fits
 from .models import Incident, Severity
 from .silences import facts_of
+from .subjects import may_fit, subjects_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,53 +36,18 @@ class Muted:
 def muted_by(*, team: Team, matchers: Sequence[Mapping[str, Any]]) -> Muted:
     """What a silence or maintenance window of the team with these matchers mutes.
 
-    Five queries at most. A component or environment that is not known yet is not foreseen.
+    Five queries. What can be is what `subjects_of` foresees.
     """
     unresolved = Incident.objects.unresolved().filter(feature__team=team)
     found = unresolved.select_related("feature", "component").order_by("-opened_at", "-pk")
     incidents = [one for one in found if fits(matchers, facts_of(one))]
-    features = Feature.objects.filter(team=team, archived_at=None).order_by("name", "slug")
-    named = [one for one in features if _may_fit(matchers, feature=one.slug)]
-    severities = [one for one in Severity.values if _may_fit(matchers, severity=one)]
-    milestones: dict[int, list[str]] = {one.pk: [] for one in named}
-    for feature_id, name in (
-        LatencyBudget.objects.filter(feature__in=named)
-        .order_by("-milestone")
-        .values_list("feature_id", "milestone")
-        .distinct()
-    ):
-        if _may_fit(matchers, milestone=name, component=""):
-            milestones[feature_id].append(name)
-    components: dict[int, list[str]] = {one.pk: [] for one in named}
-    for feature_id, name in (
-        Component.objects.filter(feature__in=named)
-        .exclude(state=Component.State.ARCHIVED)
-        .order_by("name")
-        .values_list("feature_id", "name")
-    ):
-        if _may_fit(matchers, milestone="", component=name):
-            components[feature_id].append(name)
-    environments: dict[int, list[str]] = {one.pk: [] for one in named}
-    for feature_id, name in (
-        Series.objects.filter(feature__in=named)
-        .order_by("environment")
-        .values_list("feature_id", "environment")
-        .distinct()
-    ):
-        environments[feature_id].append(name)
+    severities = [one for one in Severity.values if may_fit(matchers, severity=one)]
     muted = []
-    for feature in named:
-        # Where nothing was measured yet, production is what comes.
-        places = [
-            one for one in environments[feature.pk] or ["production"] if _may_fit(matchers, environment=one)
-        ]
-        if severities and places and (milestones[feature.pk] or components[feature.pk]):
-            muted.append(
-                MutedFeature(feature, milestones[feature.pk], components[feature.pk], places, severities)
-            )
+    for subject in subjects_of(team):
+        milestones = [one for one in subject.milestones if may_fit(matchers, milestone=one, component="")]
+        components = [one for one in subject.components if may_fit(matchers, milestone="", component=one)]
+        places = [one for one in subject.environments if may_fit(matchers, environment=one)]
+        is_named = may_fit(matchers, feature=subject.feature.slug)
+        if is_named and severities and places and (milestones or components):
+            muted.append(MutedFeature(subject.feature, milestones, components, places, severities))
     return Muted(incidents, muted)
-
-
-def _may_fit(matchers: Sequence[Mapping[str, Any]], **facts: str) -> bool:
-    """Whether the conditions on these facts hold; the others are left open."""
-    return fits([one for one in matchers if one["name"] in facts], facts)

@@ -20,6 +20,7 @@ from .fields import Fields, refusal
 from .held import look_again
 from .matchers import described, fits, problems
 from .models import Incident, MaintenanceWindow, Silence
+from .subjects import fits_all, subjects_of
 from .troubles import say_once
 
 log = logging.getLogger(__name__)
@@ -142,10 +143,11 @@ class Draft:
     ends_at: datetime
 
 
-def read_silence(document: Any, *, now: datetime) -> Draft:
+def read_silence(document: Any, *, team: Team, now: datetime) -> Draft:
     """A document as the silence that it asks for: {"matchers", "reason", "starts_at", "ends_at"}.
 
-    Without a start, or with one that is past, it starts now. Raises Refusal: invalid_document, invalid_silence.
+    Without a start, or with one that is past, it starts now. What would leave out no incident that the team can have now is
+    refused, however it is put. Raises Refusal: invalid_document, invalid_silence.
     """
     fields = Fields(document, known=FIELDS, read_only=READ_ONLY_FIELDS, code="invalid_silence")
     matchers = fields.matchers(may_be_empty=False)
@@ -162,13 +164,19 @@ def read_silence(document: Any, *, now: datetime) -> Draft:
             "ends_at",
             f"A silence lasts at most {MAX_DAYS} days, got {(ends_at - starts_at) / timedelta(days=1):.1f}.",
         )
+    if not fields.wrong and fits_all(matchers, subjects_of(team)):
+        fields.add(
+            "matchers",
+            f"{described(matchers)} fits everything that the team has now, and would hold back every message of the team. "
+            f"Name a feature, or say less.",
+        )
     fields.refuse()
     return Draft(matchers, reason, starts_at, ends_at)
 
 
 def create_silence(*, team: Team, document: Any, actor: str, now: datetime) -> Silence:
     """Makes what `read_silence` reads. Raises Refusal, and then nothing was made."""
-    draft = read_silence(document, now=now)
+    draft = read_silence(document, team=team, now=now)
     with transaction.atomic():
         # One after the other within a team, so that the limit holds.
         Team.objects.select_for_update(no_key=True).get(pk=team.pk)

@@ -60,7 +60,7 @@ def create(request: PageRequest, slug: str) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         document = form.document(now)
         try:
-            draft = read_silence(document, now=now)
+            draft = read_silence(document, team=frame.team, now=now)
             if "confirmed" in request.POST:
                 create_silence(team=frame.team, document=document, actor=request.user.email, now=now)
                 messages.success(

@@ -126,6 +126,19 @@ def test_a_silence_that_is_about_nothing_known_says_so(team: Team, editor: Clien
     assert "None of the team's features: check the conditions." in text_of(response.content.decode())
 
 
+def test_a_silence_that_would_mute_everything_is_neither_previewed_nor_made(
+    team: Team, editor: Client
+) -> None:
+    for slug in ("support-chat", "inline-help"):
+        make_feature(team=team, slug=slug)
+    everywhere = {**SILENCE, **matcher_inputs(environment="production")}
+    for form in (everywhere, {**everywhere, "confirmed": "yes"}):
+        response = editor.post(f"{BASE}silences/new/", form)
+        assert response.status_code == 400
+        assert "fits everything that the team has now" in text_of(response.content.decode())
+    assert not Silence.objects.exists()
+
+
 def test_the_query_fills_in_a_silence_of_an_incident(team: Team, editor: Client) -> None:
     html = editor.get(
         f"{BASE}silences/new/?feature=support-chat&milestone=first_token&component="

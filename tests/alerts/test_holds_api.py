@@ -20,7 +20,7 @@ from alerts.schedules import on_call, save_schedule
 from alerts.silences import create_silence, end_silence
 from budgets.errors import Refusal
 from budgets.features import instant
-from budgets.models import AuditEntry, Membership, Team
+from budgets.models import AuditEntry, Feature, Membership, Team
 from tests.alerts.test_holds import make_incident, make_window
 from tests.api import Api, error_code
 from tests.factories import NOW, make_channel, make_feature, make_key, make_team
@@ -151,6 +151,80 @@ def test_a_silence_that_cannot_be_made_says_why(
     refusal = refused(create_silence, team=team, document=document)
     assert said in " ".join(refusal.fields[field])
     assert not Silence.objects.exists()
+
+
+def condition(text: str) -> dict[str, str]:
+    name, operator, value = text.split(" ")
+    return {"name": name, "operator": operator, "value": value}
+
+
+def make_two_features(team: Team) -> None:
+    for slug in ("support-chat", "inline-help"):
+        make_feature(team=team, slug=slug)
+
+
+EVERYTHING = [
+    ["feature != nosuch"],
+    ["feature ~ *a*|*e*|*i*|*o*|*u*"],
+    ["feature ~ support-chat|inline-help"],
+    ["environment = production"],
+    ["component !~ nosuch", "severity ~ *"],
+    ["component != nosuch", "environment ~ prod*", "feature !~ x*"],
+]
+
+
+@pytest.mark.parametrize("conditions", EVERYTHING)
+def test_a_silence_that_leaves_out_nothing_that_there_is_now_is_refused(
+    api: Api, team: Team, conditions: list[str]
+) -> None:
+    make_two_features(team)
+    answer = api.post(silence(matchers=[condition(one) for one in conditions]), path="silences")
+    assert (answer.status_code, error_code(answer)) == (400, "invalid_silence")
+    assert "everything that the team has now" in " ".join(answer.json()["error"]["fields"]["matchers"])
+    assert not Silence.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        ["feature = support-chat"],
+        ["feature ~ support-*"],
+        ["severity != page"],
+        ["milestone = first_token"],
+        ["component = "],
+        ["component != tools"],
+        ["environment = staging"],
+        ["feature != nosuch", "component = tools"],
+    ],
+)
+def test_a_silence_that_leaves_out_something_is_made(team: Team, conditions: list[str]) -> None:
+    make_two_features(team)
+    document = {
+        "matchers": [condition(one) for one in conditions],
+        "reason": "r",
+        "ends_at": instant(NOW + HOUR),
+    }
+    assert create_silence(team=team, document=document, actor="a test", now=NOW).pk
+
+
+@pytest.mark.parametrize(
+    ("text", "is_made"),
+    [
+        ("feature = support-chat", True),
+        ("feature ~ support-*", True),
+        ("feature != nosuch", False),
+        ("feature ~ *a*|*e*|*i*|*o*|*u*", False),
+        ("environment = production", False),
+    ],
+)
+def test_the_only_feature_of_a_team_is_silenced_by_its_name(team: Team, text: str, is_made: bool) -> None:
+    make_feature(team=team, slug="support-chat")
+    Feature.objects.filter(pk=make_feature(team=team, slug="old-chat").pk).update(archived_at=NOW)
+    document = {"matchers": [condition(text)], "reason": "r", "ends_at": instant(NOW + HOUR)}
+    if is_made:
+        assert create_silence(team=team, document=document, actor="a test", now=NOW).pk
+    else:
+        assert "matchers" in refused(create_silence, team=team, document=document).fields
 
 
 def test_a_start_that_is_past_is_now(team: Team) -> None:

@@ -592,6 +592,13 @@ def test_a_schedule_of_gaps_only_is_refused(file: Path, assistants: Team) -> Non
     assert "Schedule primary, spec.people: people needs a member of the team" in said
 
 
+def test_a_silence_that_leaves_out_nothing_that_there_is_now_is_refused(file: Path, assistants: Team) -> None:
+    make_feature(team=assistants, slug="support-chat")
+    said = refused(file, SILENCE.replace("operator: =, value: support-chat", "operator: '!=', value: nosuch"))
+    assert "Silence Load test of the index, spec.matchers: feature != nosuch fits everything" in said
+    apply(file, SILENCE)
+
+
 def test_a_silence_that_changes_is_ended_and_made_anew(file: Path, assistants: Team) -> None:
     apply(file, SILENCE)
     said = apply(file, SILENCE.replace("02:00:00", "03:00:00"))
