@@ -9,6 +9,9 @@ nobody hears of an end without having heard of a beginning.
 What a channel has to hear is every beginning, every end and who has it. An update, a repetition or a reminder that
 still waits, behind a newer message of its incident, is superseded by the next sweep: the newer one says what is known
 since. So a channel that was away for hours is not told how things stood meanwhile.
+
+What waits when a silence or a maintenance window begins waits until that is over, without counting as a try. An opening
+whose incident is over by then is given up, and with it all that followed.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from .channels import KINDS, Message, MessageType, masked
 from .documents import incident_document
 from .models import Channel, DeliveryAttempt, Incident, Notification
 from .outbound import DEADLINE_S, DeliveryError
+from .silences import Holds, teams_that_hold
 from .summaries import announcement, story
 from .wording import Step, Story
 
@@ -55,6 +59,10 @@ MAX_IN_FLIGHT_OF_FAILING = 8
 # What a channel must have been told of before anything else of an incident; a step of a policy tells of an
 # opening too.
 OPENINGS = frozenset({Event.OPENED, Event.REOPENED, Event.UNACKNOWLEDGED})
+# What a silence or a maintenance window holds back. Who has it, and that it is over, is told all the same.
+HELD_BACK = OPENINGS | {Event.UPDATED, Event.REPEATED, Event.REMINDER}
+# A message that is held back is looked at so often: somebody may end the silence early.
+LOOK_AGAIN = timedelta(minutes=1)
 
 
 # Writing
@@ -154,6 +162,55 @@ def _why_unused(channel: Channel) -> str:
     return "" if channel.is_enabled else "channel_disabled"
 
 
+# Holding back
+
+
+def hold_back(*, now: datetime) -> None:
+    """Postpones every message that is due and that a silence or a maintenance window holds back."""
+    if not (teams := teams_that_hold(now)):
+        return
+    with transaction.atomic():
+        waiting = Notification.objects.claimable(now).filter(
+            event__in=HELD_BACK, leased_until=None, incident__feature__team__in=teams
+        )
+        _without_held(list(waiting.select_for_update(skip_locked=True, of=("self",))), now)
+
+
+def _without_held(notifications: Sequence[Notification], now: datetime) -> list[Notification]:
+    """Postpones what something holds back, gives up the openings of what is over by then, and gives back the rest.
+
+    A message whose lease ran out may have arrived: it goes on, or a program would wait for its end for ever.
+    """
+    concerned = [n for n in notifications if n.event in HELD_BACK and n.leased_until is None]
+    teams = teams_that_hold(now) if concerned else set()
+    if not teams and not any("held_by" in one.data for one in concerned):
+        return list(notifications)
+    found = Incident.objects.filter(pk__in={one.incident_id for one in concerned})
+    by_id: dict[int | None, Incident] = {one.pk: one for one in found.select_related("feature", "component")}
+    holds = Holds(teams, now=now)
+    postponed, kept = set(), []
+    for notification in concerned:
+        incident = by_id[notification.incident_id]
+        hold, was_held = holds.on(incident), "held_by" in notification.data
+        if not hold and not was_held:
+            continue
+        if notification.event in OPENINGS and incident.state == Incident.State.RESOLVED:
+            _give_up(notification, "held_back_until_it_was_over", now)
+            postponed.add(notification.pk)
+            continue
+        if hold:
+            notification.next_attempt_at = min(hold.until, now + LOOK_AGAIN)
+            notification.data["held_by"] = hold.text
+            # What is tried for a day after it was due is due from here.
+            notification.data["held_until"] = notification.next_attempt_at.isoformat()
+            postponed.add(notification.pk)
+        else:
+            del notification.data["held_by"]
+        kept.append(notification)
+    Notification.objects.bulk_update(kept, ["next_attempt_at", "data"])
+    return [one for one in notifications if one.pk not in postponed]
+
+
 # Claiming
 
 
@@ -174,9 +231,10 @@ class Claimed:
 def due(*, now: datetime, limit: int) -> list[int]:
     """The messages that could be claimed, longest due first: no more of a channel than may be in flight.
 
-    What is superseded by then is not among them, and holds up nothing any more.
+    What is superseded by then, or held back, is not among them, and holds up nothing.
     """
     supersede(now=now)
+    hold_back(now=now)
     return [pk for pk, _ in _candidates(now)[:limit]]
 
 
@@ -199,7 +257,7 @@ def claim_due(
 
     1. Finds candidates, of all channels or of what was asked for.
     2. Locks their channels, so that only one claim at a time counts what a channel has in flight.
-    3. Gives up what must not be sent any more.
+    3. Gives up what must not be sent any more, and postpones what a silence or a maintenance window holds back.
     4. Leases the rest and writes the attempt before it is made, so that also one that is cut off is seen.
     """
     asked_for = {"id": notification_id, "channel_id": channel_id}
@@ -225,7 +283,7 @@ def claim_due(
         DeliveryAttempt.objects.filter(
             notification__in=notifications, outcome=DeliveryAttempt.Outcome.SENDING
         ).update(outcome=DeliveryAttempt.Outcome.INTERRUPTED)
-        sendable = _give_up_unsendable(notifications, channels, now)[:limit]
+        sendable = _without_held(_give_up_unsendable(notifications, channels, now), now)[:limit]
         for notification in sendable:
             notification.attempts_made += 1
             notification.leased_until = now + LEASE
@@ -342,9 +400,15 @@ def leased(notification: Notification, channel: Channel, *, thread_id: str | Non
             channel=channel.name,
         ),
         attempt=notification.attempts_made,
-        due_since=notification.created_at,
+        due_since=_due_since(notification),
         request_ids=tuple(notification.data.get("request_ids", ())),
     )
+
+
+def _due_since(notification: Notification) -> datetime:
+    """When it was written, or when it was held back last."""
+    held_until = notification.data.get("held_until")
+    return datetime.fromisoformat(held_until) if held_until else notification.created_at
 
 
 def _story(notification: Notification) -> Story:

@@ -71,9 +71,9 @@ def facts_of(incident: Incident) -> dict[str, str]:
 
 def teams_that_hold(now: datetime) -> set[int]:
     """Ids of the teams that have a silence in force, or a maintenance window that may be open."""
-    silences = Silence.objects.in_force(now).values_list("team", flat=True)
-    windows = MaintenanceWindow.objects.filter(is_enabled=True).values_list("team", flat=True)
-    return {*silences, *windows}
+    silences = Silence.objects.in_force(now).order_by().values_list("team", flat=True)
+    windows = MaintenanceWindow.objects.filter(is_enabled=True).order_by().values_list("team", flat=True)
+    return set(silences.union(windows))
 
 
 class Holds:

@@ -128,6 +128,9 @@ class _Heard:
             why = first.reason.replace("_", " ")
             after = f" after {tries}" if first.attempts_made else ""
             yield Because(f"{name}: given up{after}, {why}{error}", url=url, leads_to="Channel")
+        elif first.held_by:
+            text = f"{name}: {first.held_by} holds it back. It is looked at again"
+            yield Because(text, at=first.next_attempt_at, url=url, leads_to="Channel")
         elif first.attempts_made and (last is None or last.outcome != "sending"):
             comes = " Next try:" if first.next_attempt_at else ""
             text = f"{name}: {tries} failed{error or '.'}{comes}"

@@ -234,6 +234,11 @@ class Notification(models.Model):
     def __str__(self) -> str:
         return f"{self.event} of incident {self.incident_id} to {self.channel_id}: {self.state}"
 
+    @property
+    def held_by(self) -> str:
+        """The silence or maintenance window that holds it back, in words; "" where none does."""
+        return str(self.data.get("held_by", "")) if self.state == self.State.PENDING else ""
+
 
 class DeliveryAttempt(models.Model):
     """One try to deliver a notification, as a person reads it. Written before it is made."""

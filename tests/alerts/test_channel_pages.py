@@ -20,10 +20,11 @@ from alerts.channel_settings import delete_channel, rotate_secret, save_channel,
 from alerts.channels import KINDS
 from alerts.forms import CHANNEL_FORMS
 from alerts.models import Channel, DeliveryAttempt, Notification
-from alerts.notifications import LEASE, claim_due, deliver
+from alerts.notifications import LEASE, claim_due, deliver, due
 from alerts.trials import try_channel
 from budgets.errors import Refusal
 from budgets.models import AuditEntry, Membership, Team
+from tests.alerts.test_holds import make_silence
 from tests.alerts.test_incident_pages import open_one
 from tests.budgets.test_pages import signed_in, text_of
 from tests.concurrency import at_once, held, is_waiting
@@ -424,6 +425,18 @@ def test_what_was_waiting_for_a_deleted_channel_is_given_up(
     delete_channel(channel_id=channel.pk, actor=KIM, now=timezone.now())
     notification = Notification.objects.get()
     assert (notification.state, notification.reason) == ("undeliverable", "channel_deleted")
+
+
+def test_the_log_says_what_holds_a_message_back(editor: Client, team: Team, channel: Channel) -> None:
+    incident = open_one(make_feature(team=team))
+    now = timezone.now()
+    make_silence(team, starts_at=now, ends_at=now + timedelta(hours=1))
+    assert due(now=now, limit=9) == []
+    assert "held back by silence “Load test” of ada@example.com, looked at again" in read(
+        editor, page_of(channel)
+    )
+    assert "Held back by silence “Load test”" in read(editor, incident.get_absolute_url())
+    assert "holds it back. It is looked at again" in read(editor, incident.get_absolute_url())
 
 
 def test_nothing_is_changed_of_a_channel_that_somebody_deleted_meanwhile(

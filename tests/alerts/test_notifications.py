@@ -15,7 +15,7 @@ from alerts import follow_ups, incidents, notifications, tasks
 from alerts.backoff import GIVE_UP_AFTER
 from alerts.channel_settings import delete_channel, save_channel, switch_channel
 from alerts.incidents import Finding, Target
-from alerts.models import Channel, DeliveryAttempt, Incident, Notification
+from alerts.models import Channel, DeliveryAttempt, Incident, Notification, Silence
 from alerts.notifications import (
     LEASE,
     MAX_IN_FLIGHT_OF_FAILING,
@@ -25,6 +25,7 @@ from alerts.notifications import (
     deliver,
     due,
 )
+from alerts.silences import end_silence
 from budgets.models import Feature
 from latency_dashboard.celery import app
 from tests.concurrency import at_once
@@ -494,6 +495,117 @@ def test_another_channel_and_another_incident_supersede_nothing(
     )
     due(now=NOW, limit=10)
     assert "superseded" not in dict(states()).values()
+
+
+# -- What waits when a silence begins ----------------------------------------------------------------
+
+
+def silence(feature: Feature, *, minutes: int, now: datetime) -> Silence:
+    matcher = {"name": "feature", "operator": "=", "value": feature.slug}
+    return Silence.objects.create(
+        team=feature.team,
+        matchers=[matcher],
+        reason="Load test",
+        author=KIM,
+        starts_at=now,
+        ends_at=now + minutes * MINUTE,
+    )
+
+
+def test_what_waits_when_a_silence_begins_goes_out_when_it_ends(
+    feature: Feature, channel: Channel, webhook_receiver: WebhookReceiver
+) -> None:
+    webhook_receiver.answer(Reply(503))
+    open_incident(feature)
+    sweep_and_send(NOW)
+    silence(feature, minutes=10, now=NOW + MINUTE)
+    for minute in range(1, 10):
+        assert sweep_and_send(NOW + minute * MINUTE) == []
+        opening = Notification.objects.get()
+        assert opening.held_by == f"silence “Load test” of {KIM}"
+        assert opening.next_attempt_at == NOW + (minute + 1) * MINUTE
+        assert (opening.state, opening.attempts_made) == ("pending", 1)
+    assert sweep_and_send(NOW + 11 * MINUTE) == [True]
+    opening.refresh_from_db()
+    assert (opening.state, opening.attempts_made, opening.held_by) == ("delivered", 2, "")
+    assert len(webhook_receiver.requests) == 2
+
+
+def test_a_claim_by_itself_holds_back_and_counts_no_try(feature: Feature, channel: Channel) -> None:
+    open_incident(feature)
+    begun = silence(feature, minutes=10, now=NOW)
+    assert claim_due(now=NOW, limit=1, notification_id=Notification.objects.get().pk) == []
+    opening = Notification.objects.get()
+    assert (opening.attempts_made, opening.next_attempt_at) == (0, NOW + MINUTE)
+    assert not DeliveryAttempt.objects.exists()
+    end_silence(silence_id=begun.pk, actor=KIM, now=NOW + MINUTE / 2)
+    assert len(claim_due(now=NOW + MINUTE, limit=1)) == 1, "it ended early"
+
+
+def test_a_message_is_tried_for_a_day_after_what_held_it_back(
+    feature: Feature, channel: Channel, webhook_receiver: WebhookReceiver
+) -> None:
+    open_incident(feature)
+    silence(feature, minutes=48 * 60, now=NOW)
+    sweep_and_send(NOW + 48 * 60 * MINUTE - MINUTE)
+    webhook_receiver.answer(Reply(503))
+    assert sweep_and_send(NOW + 48 * 60 * MINUTE) == [False]
+    assert state() == ("pending", "")
+
+
+def test_the_end_of_what_a_silence_kept_from_everybody_is_told_to_nobody(
+    feature: Feature, channel: Channel, webhook_receiver: WebhookReceiver
+) -> None:
+    webhook_receiver.answer(Reply(503))
+    incident = open_incident(feature)
+    sweep_and_send(NOW)
+    silence(feature, minutes=10, now=NOW + MINUTE)
+    sweep_and_send(NOW + MINUTE)
+    incidents.resolve(incident_id=incident.pk, actor=KIM, now=NOW + 10 * MINUTE)
+    assert sweep_and_send(NOW + 11 * MINUTE) == [], "the silence is over, and so is the incident"
+    assert state() == ("undeliverable", "held_back_until_it_was_over")
+    assert state("incident.resolved") == ("undeliverable", "opening_undelivered")
+    assert len(webhook_receiver.requests) == 1
+
+
+def test_who_has_it_and_its_end_are_told_in_a_silence_and_an_update_is_not(
+    feature: Feature, slack: Channel, webhook_receiver: WebhookReceiver
+) -> None:
+    incident = open_incident(feature)
+    sweep_and_send(NOW)
+    silence(feature, minutes=60, now=NOW + MINUTE)
+    tell(incident, "updated", NOW + MINUTE)
+    assert sweep_and_send(NOW + MINUTE) == []
+    tell(incident, "acknowledged", NOW + 2 * MINUTE)
+    tell(incident, "reminder", NOW + 2 * MINUTE)
+    assert sweep_and_send(NOW + 2 * MINUTE) == [True]
+    incidents.resolve(incident_id=incident.pk, actor=KIM, now=NOW + 3 * MINUTE)
+    assert sweep_and_send(NOW + 3 * MINUTE) == [True]
+    assert states() == [
+        ("opened", "delivered"),
+        ("updated", "superseded"),
+        ("acknowledged", "delivered"),
+        ("reminder", "superseded"),
+        ("resolved", "delivered"),
+    ]
+
+
+def test_a_silence_for_something_else_and_one_of_another_team_hold_nothing_that_waits(
+    feature: Feature, channel: Channel
+) -> None:
+    open_incident(feature)
+    silence(make_feature(team=feature.team), minutes=10, now=NOW)
+    of_another_team = silence(feature, minutes=10, now=NOW)
+    Silence.objects.filter(pk=of_another_team.pk).update(team=make_team())
+    assert len(claim_due(now=NOW, limit=10)) == 1
+
+
+def test_what_may_have_arrived_is_sent_again_in_a_silence(feature: Feature, channel: Channel) -> None:
+    open_incident(feature)
+    claim_one()  # by a worker that ends before it knows
+    silence(feature, minutes=10, now=NOW)
+    assert due(now=NOW + LEASE, limit=10)
+    assert len(claim_due(now=NOW + LEASE, limit=10)) == 1
 
 
 # -- Claims -----------------------------------------------------------------------------------------
