@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import transaction
@@ -20,11 +20,13 @@ from .addresses import parse_networks
 from .channels import KINDS, InvalidConfig
 from .channels.base import ChannelKind
 from .channels.webhook import new_secret
+from .fields import is_storable, name_of
 from .models import Channel, Severity
 from .notifications import give_up_waiting
 from .policies import require_unnamed
 
-MAX_NAME_CHARACTERS = 200
+# Of a team, people's own among them.
+MAX_CHANNELS: Final = 200
 # What a document says of every channel; the rest is its kind's.
 _COMMON = frozenset({"kind", "min_severity", "enabled", "owner", "name", "leads_to"})
 
@@ -52,8 +54,8 @@ def save_channel(
     if not isinstance(document, dict):
         raise _refusal("invalid_document", {"document": ["Expected an object with kind and what it needs."]})
     fields: dict[str, list[str]] = {}
-    if not 1 <= len(name.strip()) <= MAX_NAME_CHARACTERS or "\0" in name:
-        fields["name"] = [f"A channel's name has 1 to {MAX_NAME_CHARACTERS} characters, none of them U+0000."]
+    is_known = is_storable(name) and Channel.objects.kept().filter(team=team, name=name.strip()).exists()
+    name = name_of(name, "channel", fields, is_known=is_known)
     kind = str(document.get("kind"))
     if kind not in KINDS:
         fields["kind"] = [f"kind must be one of {', '.join(KINDS)}, got {kind!r:.100}."]
@@ -71,7 +73,6 @@ def save_channel(
     if fields:
         raise _refusal("invalid_channel", fields)
 
-    name = name.strip()
     named = Channel.objects.kept().filter(team=team, name=name)
     given = {key: value for key, value in document.items() if key not in _COMMON}
     known = named.filter(kind=kind).first()
@@ -94,9 +95,15 @@ def save_channel(
         "owner": owner,
     }
     with transaction.atomic():
+        if known is None:
+            # One after the other within a team, so that the limit holds.
+            Team.objects.select_for_update(no_key=True).get(pk=team.pk)
         existing = named.select_for_update().first()
         if existing is None and is_new is False:
             raise _gone(name)
+        if existing is None and Channel.objects.kept().filter(team=team).count() >= MAX_CHANNELS:
+            said = f"The team has {MAX_CHANNELS} channels, and no more are possible: delete one first."
+            raise _refusal("invalid_channel", {"name": [said]})
         before = audited(existing) if existing else None
         if existing is not None and existing.kind == kind and kept:
             # As it is by now: somebody may have exchanged it meanwhile, and was shown the new one once.
@@ -155,9 +162,9 @@ def delete_channel(*, channel_id: int, actor: str, now: datetime) -> Channel:
     Raises Refusal: unknown_channel where it was deleted before, named_by_policy where an escalation policy names it.
     """
     with transaction.atomic():
+        # No policy is saved meanwhile that names it. Before the channel, as whoever makes one has it.
+        list(Team.objects.select_for_update(no_key=True, of=("self",)).filter(channels=channel_id))
         channel = _locked(channel_id)
-        # No policy is saved meanwhile that names it.
-        Team.objects.select_for_update(no_key=True).get(pk=channel.team_id)
         require_unnamed(team=channel.team, kind="channel", name=channel.name)
         before = audited(channel)
         channel.is_enabled, channel.deleted_at = False, now

@@ -172,10 +172,16 @@ def read_time(value: Any) -> time | None:
     return time.fromisoformat(value) if isinstance(value, str) and TIME.fullmatch(value) else None
 
 
-def name_of(name: str, what: str, wrong: dict[str, list[str]]) -> str:
-    """A name that stands beside a document, e.g. in a path."""
-    if not 1 <= len(name.strip()) <= MAX_NAME_CHARACTERS or not is_storable(name):
-        wrong["name"] = [f"A {what}'s name has 1 to {MAX_NAME_CHARACTERS} characters, none of them U+0000."]
+def name_of(name: str, what: str, wrong: dict[str, list[str]], *, is_known: bool = False) -> str:
+    """A name that stands beside a document, in a path: so without a slash, but for what has one already."""
+    if (
+        not 1 <= len(name.strip()) <= MAX_NAME_CHARACTERS
+        or not is_storable(name)
+        or ("/" in name and not is_known)
+    ):
+        wrong["name"] = [
+            f"A {what}'s name has 1 to {MAX_NAME_CHARACTERS} characters, none of them a slash or U+0000."
+        ]
         return ""
     return name.strip()
 

@@ -172,7 +172,7 @@ def personal_channels(incident: Incident, person: User, *, now: datetime) -> Col
     enabled = list(own.filter(is_enabled=True).order_by("id"))
     if enabled:
         return enabled
-    name = f"Mail to {person.email}"[:MAX_NAME_CHARACTERS]
+    name = f"Mail to {person.email.replace('/', '_')}"[:MAX_NAME_CHARACTERS]
     # The other where somebody else's channel has the name.
     for one in (name, f"{name[: MAX_NAME_CHARACTERS - 30]} ({person.pk})"):
         made = Channel(

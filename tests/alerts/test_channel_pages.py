@@ -427,6 +427,21 @@ def test_what_was_waiting_for_a_deleted_channel_is_given_up(
     assert (notification.state, notification.reason) == ("undeliverable", "channel_deleted")
 
 
+def test_a_name_that_no_path_of_the_api_could_have_is_refused_at_its_field(
+    editor: Client, team: Team
+) -> None:
+    form = {"name": "gap/only", "min_severity": "ticket", "to": KIM}
+    response = editor.post(f"{NEW}?kind=email", form)
+    assert response.status_code == 400
+    assert "none of them a slash" in unescape(field_errors(response)["name"])
+    assert not Channel.objects.exists()
+    # One from before can be changed all the same.
+    make_channel(team, name="gap/only", url="https://93.184.215.14/hook")
+    document = {"kind": "webhook", "url": "https://93.184.215.14/hook", "min_severity": "page"}
+    save_channel(team=team, name="gap/only", document=document, actor=KIM, now=timezone.now())
+    assert Channel.objects.get().min_severity == "page"
+
+
 def test_the_log_says_what_holds_a_message_back(editor: Client, team: Team, channel: Channel) -> None:
     incident = open_one(make_feature(team=team))
     now = timezone.now()

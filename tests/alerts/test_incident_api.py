@@ -10,7 +10,7 @@ from django.conf import LazySettings
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from alerts.channel_settings import delete_channel
+from alerts.channel_settings import MAX_CHANNELS, delete_channel
 from alerts.models import Channel, Incident, Notification
 from budgets.models import AuditEntry, Feature
 from tests.alerts.scenes import burn, incidents_of, look, overrun
@@ -448,6 +448,21 @@ def test_a_body_that_is_no_channel_is_refused(api: Api, body: bytes, code: str) 
 def test_a_name_that_is_too_long_is_refused(api: Api) -> None:
     answer = api.put(f"channels/{'a' * 201}", WEBHOOK)
     assert (answer.status_code, error_code(answer)) == (400, "invalid_channel")
+
+
+def test_a_team_has_only_so_many_channels_and_those_it_has_can_be_changed(api: Api) -> None:
+    config = {"to": ["kim@example.com"]}
+    Channel.objects.bulk_create(
+        Channel(team=api.team, name=f"mail {number}", kind="email", config=config)
+        for number in range(MAX_CHANNELS - 1)
+    )
+    assert api.put("channels/last", WEBHOOK).status_code == 201
+    answer = api.put("channels/more", WEBHOOK)
+    assert (answer.status_code, error_code(answer)) == (400, "invalid_channel")
+    assert "delete one first" in answer.json()["error"]["fields"]["name"][0]
+    assert api.put("channels/last", {**WEBHOOK, "min_severity": "page"}).status_code == 200
+    assert api.delete("channels/last").status_code in (200, 204)
+    assert api.put("channels/more", WEBHOOK).status_code == 201
 
 
 # -- Channels to services, and whose they are ---------------------------------------------------------
