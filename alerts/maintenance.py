@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -23,7 +23,7 @@ from .matchers import described
 from .models import MaintenanceWindow
 from .recurrences import InvalidRecurrence, Recurrence, days_of, read_recurrence
 from .troubles import say_once
-from .wall_clocks import clock, instant_of, is_zone, local_day
+from .wall_clocks import clock, in_zone, instant_of, is_zone, local_day
 
 log = logging.getLogger(__name__)
 
@@ -166,6 +166,29 @@ def require_to_come(read: MaintenanceWindow, existing: MaintenanceWindow | None,
     )
 
 
+def require_to_close(read: MaintenanceWindow, existing: MaintenanceWindow | None, *, now: datetime) -> None:
+    """Refuses a window that comes again before it closes, or as it does: what it is about would not be watched.
+
+    One that is there already may stay as it is. Raises Refusal.
+    """
+    if existing is not None and all(getattr(existing, one) == getattr(read, one) for one in _TIMES):
+        return
+    start = max(now, instant_of(read.starts_on, read.starts_at, read.time_zone))
+    coming = occurrences(read, start=start, end=start + FORESIGHT)
+    again = next((after for before, after in pairwise(coming) if after.starts_at <= before.ends_at), None)
+    if again is None:
+        return
+    raise refusal(
+        "invalid_maintenance_window",
+        {
+            "duration_minutes": [
+                f"On {in_zone(again.starts_at, read.time_zone)} it comes again before it has closed: what is held back all "
+                f"the time is not watched. Let it be shorter, or come less often and last longer."
+            ]
+        },
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class SavedWindow:
     window: MaintenanceWindow
@@ -177,8 +200,8 @@ def save_window(
 ) -> SavedWindow:
     """Makes the team's window of this name what the document says; `read_window` tells what it holds.
 
-    `is_new` says that there must be none of this name (True) or one (False). What is over already is refused, as
-    `require_to_come` says. What windows hold back is looked at again at once. Raises Refusal, and then nothing was saved.
+    `is_new` says that there must be none of this name (True) or one (False). What is over already, or never closes, is
+    refused, as `require_to_come` and `require_to_close` say. What windows hold back is looked at again at once. Raises Refusal, and then nothing was saved.
     """
     read = read_window(document)
     wrong: dict[str, list[str]] = {}
@@ -203,6 +226,7 @@ def save_window(
         if existing is None and MaintenanceWindow.objects.filter(team=team).count() >= MAX_WINDOWS:
             raise refusal("invalid_maintenance_window", {"name": [f"A team has at most {MAX_WINDOWS}."]})
         require_to_come(read, existing, now=now)
+        require_to_close(read, existing, now=now)
         before = audited(existing) if existing else None
         window, is_created = MaintenanceWindow.objects.update_or_create(
             team=team,

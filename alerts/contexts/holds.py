@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -78,6 +79,11 @@ class WindowLine:
     next: list[LocalOccurrence]
     trouble: str
     """Why it cannot be read, and so counts as closed."""
+
+    @property
+    def is_unbroken(self) -> bool:
+        """Whether it comes again before it closes. None is saved like that any more."""
+        return any(after.starts_at <= before.ends_at for before, after in pairwise(self.next))
 
 
 def window_lines(team: Team, now: datetime) -> list[WindowLine]:

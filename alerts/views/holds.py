@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from alerts.contexts import holds as contexts
 from alerts.hold_forms import SilenceForm, WindowForm
-from alerts.maintenance import delete_window, read_window, require_to_come, save_window
+from alerts.maintenance import delete_window, read_window, require_to_close, require_to_come, save_window
 from alerts.matcher_forms import suggestions
 from alerts.matchers import NAMES, described
 from alerts.models import MaintenanceWindow, Silence
@@ -137,6 +137,7 @@ def _edit_window(request: PageRequest, slug: str, found: MaintenanceWindow | Non
             if "preview" in request.POST:
                 read = read_window(document)
                 require_to_come(read, found, now=now)
+                require_to_close(read, found, now=now)
                 context = {
                     "muted": muted_by(team=frame.team, matchers=read.matchers),
                     "about": described(read.matchers) or "every incident",

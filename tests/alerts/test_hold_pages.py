@@ -316,6 +316,21 @@ def test_a_silence_that_cannot_be_read_says_so(team: Team, viewer: Client) -> No
     assert "It cannot be read and holds nothing back: Expected a list" in read(viewer, "silences/")
 
 
+def test_a_window_that_never_closes_is_neither_previewed_nor_made_and_an_old_one_is_warned_of(
+    team: Team, editor: Client
+) -> None:
+    always = {**WINDOW, "recurrence": "FREQ=DAILY", "duration_minutes": "1440", "starts_on": "2090-01-01"}
+    for button in ({"preview": "yes"}, {}):
+        response = editor.post(f"{BASE}maintenance/new/", {**always, **button})
+        assert response.status_code == 400
+        assert "comes again before it has closed" in said_at(response.content.decode(), "duration_minutes")
+    assert not MaintenanceWindow.objects.exists()
+    make_window(team)
+    assert "It comes again before it closes" not in read(editor, "maintenance/")
+    make_window(team, name="Always", duration_minutes=1440)
+    assert "It comes again before it closes" in read(editor, "maintenance/")
+
+
 def test_a_window_that_would_be_over_already_is_neither_previewed_nor_made(
     team: Team, editor: Client
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, time, timedelta
 from typing import Any
 
 import pytest
@@ -361,6 +361,51 @@ def test_a_window_that_is_over_already_is_refused(
     assert (answer.status_code, error_code(answer)) == (400, "invalid_maintenance_window")
     assert said in " ".join(answer.json()["error"]["fields"][field])
     assert not MaintenanceWindow.objects.exists()
+
+
+DAILY = {**WINDOW, "recurrence": "FREQ=DAILY"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"duration_minutes": 1440}, "On Mon 23 Nov, 02:00 CET it comes again before it has closed"),
+        ({"duration_minutes": 10080}, "On Mon 23 Nov, 02:00 CET"),
+        ({"duration_minutes": 10080, "recurrence": "FREQ=WEEKLY"}, "On Sun 29 Nov, 02:00 CET"),
+        # The last Sunday of March has 23 hours.
+        ({"duration_minutes": 1380}, "On Mon 29 Mar, 02:00 CEST"),
+        ({"duration_minutes": 1441, "recurrence": "FREQ=MONTHLY;BYMONTHDAY=1,31"}, "On Fri 1 Jan, 02:00 CET"),
+    ],
+)
+def test_a_window_that_comes_again_before_it_closes_is_refused(
+    team: Team, change: dict[str, Any], said: str
+) -> None:
+    refusal = refused(save_window, team=team, name="Always", document={**DAILY, **change})
+    assert refusal.code == "invalid_maintenance_window"
+    assert said in " ".join(refusal.fields["duration_minutes"])
+    assert not MaintenanceWindow.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"duration_minutes": 1379},
+        {"duration_minutes": 1440, "time_zone": "UTC", "recurrence": "FREQ=DAILY;INTERVAL=2"},
+        {"duration_minutes": 10080, "recurrence": ""},
+        {"duration_minutes": 10080, "recurrence": "FREQ=DAILY;COUNT=1"},
+    ],
+)
+def test_a_window_that_closes_before_it_comes_again_may_last_long(team: Team, change: dict[str, Any]) -> None:
+    save_window(team=team, name="Long", document={**DAILY, **change}, actor="a test", now=NOW)
+
+
+def test_a_window_that_never_closes_and_is_there_already_stays_as_it_is(api: Api, team: Team) -> None:
+    always = {"recurrence": "FREQ=DAILY", "duration_minutes": 1440, "time_zone": "UTC"}
+    make_window(team, name="Always", starts_at=time(2), starts_on=date(2026, 11, 22), **always)
+    document = {**WINDOW, **always}
+    assert api.put("maintenance-windows/Always", {**document, "reason": "As before"}).status_code == 200
+    answer = api.put("maintenance-windows/Always", {**document, "duration_minutes": 1500})
+    assert (answer.status_code, error_code(answer)) == (400, "invalid_maintenance_window")
 
 
 def test_a_window_that_is_open_now_is_not_over(team: Team) -> None:

@@ -632,6 +632,17 @@ def test_a_window_that_has_passed_changes_nothing_is_not_exported_and_not_made(
     assert "spec.starts_on: It is over: it would have ended at 2026-11-22 04:00 in Europe/Berlin." in said
 
 
+def test_a_window_that_never_closes_is_refused_and_stays_where_it_is_there_already(
+    file: Path, assistants: Team
+) -> None:
+    always = WINDOW.replace("120", "10080")
+    said = refused(file, always)
+    assert "MaintenanceWindow Sunday, spec.duration_minutes: On Sun 29 Nov, 02:00 CET it comes again" in said
+    apply(file, WINDOW)
+    MaintenanceWindow.objects.update(duration_minutes=10080)
+    assert apply(file, always).endswith("0 of 1 documents changed.\n")
+
+
 def test_a_mistake_in_a_policy_is_refused_where_it_stands(file: Path, assistants: Team) -> None:
     said = refused(file, CHANNEL, POLICY)
     assert "EscalationPolicy pages, spec.steps: steps[0]: 'primary' is not a schedule of the team." in said
