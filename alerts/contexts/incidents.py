@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import urlencode
 
 from django.core.paginator import Page, Paginator
@@ -13,8 +13,9 @@ from django.db.models import Case, Count, IntegerField, Value, When
 from django.urls import reverse
 
 from alerts.contexts.causes import CauseTable, cause_in_short, cause_table, cause_words
+from alerts.contexts.frozen import Frozen, frozen
 from alerts.contexts.outcomes import Outcome, outcome
-from alerts.contexts.tellings import Tellings, tellings
+from alerts.contexts.tellings import Telling, Tellings, tellings
 from alerts.evidence import evidence_words, reason_words
 from alerts.models import AlertRule, Incident, IncidentEvent
 from alerts.rule_names import rule_behind
@@ -27,11 +28,15 @@ from budgets.models import Feature, User
 from budgets.status import WINDOWS
 
 PAGE_SIZE: Final = 25
+# Of an incident that has been open for days there are hundreds of steps: the opening and so many of the latest.
+STEPS_SHOWN: Final = 50
+TELLINGS_SHOWN: Final = 20
 # How much of the time before and after an incident its chart shows.
 BEFORE: Final = timedelta(hours=1)
 AFTER: Final = timedelta(minutes=15)
 
 Kind = IncidentEvent.Kind
+Entry = TypeVar("Entry")
 
 # The state that an incident has after a step.
 _STATES: Final = {
@@ -191,6 +196,23 @@ class Change:
 
 
 @dataclass(frozen=True)
+class Log(Generic[Entry]):
+    """What happened, in order. Where it is long, its first entry, how many were left out, and the latest."""
+
+    first: Sequence[Entry]
+    left_out: int
+    rest: Sequence[Entry]
+
+
+def shortened(entries: Sequence[Entry], *, latest: int, is_whole: bool) -> Log[Entry]:
+    left_out = len(entries) - 1 - latest
+    # What would save a line or two hides more than it helps.
+    if is_whole or left_out < latest // 2:
+        return Log(entries, 0, ())
+    return Log(entries[:1], left_out, entries[-latest:])
+
+
+@dataclass(frozen=True)
 class IncidentPage:
     incident: Incident
     as_of: datetime
@@ -204,7 +226,8 @@ class IncidentPage:
     """Fills in a silence of incidents like this one."""
     facts: list[Fact]
     cause: str
-    log: list[LogEntry]
+    log: Log[LogEntry]
+    told: Log[Telling]
     tellings: Tellings
     outcome: Outcome
     cause_table: CauseTable | None
@@ -220,8 +243,11 @@ class IncidentPage:
         return formats.name(cause["component"])
 
 
-def incident_page(incident: Incident, *, can_edit: bool, now: datetime) -> IncidentPage:
-    """Everything about one incident. Reads its feature, team, component, events, notifications and attempts."""
+def incident_page(
+    incident: Incident, *, can_edit: bool, is_whole: bool = False, now: datetime
+) -> IncidentPage:
+    """Everything about one incident, its logs shortened unless they are asked for as a whole. Reads its feature, team,
+    component, events, notifications and attempts."""
     is_unresolved = incident.state != Incident.State.RESOLVED
     target = target_name(incident)
     icon = {"open": "✕ ", "acknowledged": "▲ "}.get(incident.state, "")
@@ -247,7 +273,8 @@ def incident_page(incident: Incident, *, can_edit: bool, now: datetime) -> Incid
         ),
         facts=_facts(incident, now),
         cause=cause_in_short(incident),
-        log=_log(incident, events),
+        log=_log(incident, events, is_whole=is_whole),
+        told=shortened(told.past, latest=TELLINGS_SHOWN, is_whole=is_whole),
         tellings=told,
         outcome=outcome(incident, events, told.past, hold=hold, now=now),
         cause_table=cause_table(incident),
@@ -307,6 +334,18 @@ def _facts(incident: Incident, now: datetime) -> list[Fact]:
         facts.append(Fact(f"Acknowledged by {incident.acknowledged_by}", at=incident.acknowledged_at))
     if incident.resolved_at:
         facts.append(Fact(ending(incident), at=incident.resolved_at))
+    elif (without_data := frozen(incident, now=now)) is not None:
+        facts += _without_data(without_data)
+    return facts
+
+
+def _without_data(found: Frozen) -> list[Fact]:
+    if found.since is None:
+        do = "it neither fires nor clears" if len(found.conditions) == 1 else "they neither fire nor clear"
+        return [Fact("Without data", f"{_listed(found.conditions)}: {do}")]
+    facts = [Fact("No data since", at=found.since)]
+    if found.ends_at is not None:
+        facts.append(Fact("Ends as silent, unless data comes,", at=found.ends_at))
     return facts
 
 
@@ -317,15 +356,19 @@ def _rule_url(incident: Incident) -> str:
     return reverse("feature-rule", args=[incident.feature.slug, rule.pk]) if rule else ""
 
 
-def _log(incident: Incident, events: Iterable[IncidentEvent]) -> list[LogEntry]:
-    entries = []
+def _log(incident: Incident, events: Iterable[IncidentEvent], *, is_whole: bool) -> Log[LogEntry]:
+    steps: list[tuple[IncidentEvent, str]] = []
     state = ""
     for event in events:
         if event.kind != Kind.TOLD:
-            entries.append(_entry(event, incident, state))
+            steps.append((event, state))
         is_taken_back = event.details.get("is_acknowledgement_taken_back")
         state = Incident.State.OPEN if is_taken_back else _STATES.get(Kind(event.kind), state)
-    return entries
+    shown = shortened(steps, latest=STEPS_SHOWN, is_whole=is_whole)
+    first, rest = (
+        [_entry(event, incident, before) for event, before in part] for part in (shown.first, shown.rest)
+    )
+    return Log(first, shown.left_out, rest)
 
 
 def _entry(event: IncidentEvent, incident: Incident, state: str) -> LogEntry:

@@ -55,7 +55,10 @@ def incident(request: PageRequest, pk: int) -> HttpResponse:
     now = timezone.now()
     found = _visible_incident(request, pk)
     page = contexts.incident_page(
-        found, can_edit=has_role(request.user, found.feature.team, Role.EDITOR), now=now
+        found,
+        can_edit=has_role(request.user, found.feature.team, Role.EDITOR),
+        is_whole=request.GET.get("log") == "all",
+        now=now,
     )
     return answer_page(
         request,

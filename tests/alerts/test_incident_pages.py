@@ -16,12 +16,14 @@ from alerts import incidents
 from alerts.causes import Contribution
 from alerts.incidents import Finding, Target
 from alerts.models import (
+    AlertRule,
     Channel,
     DeliveryAttempt,
     EscalationPolicy,
     Incident,
     IncidentEvent,
     Notification,
+    RuleState,
     Silence,
 )
 from budgets.models import Component, Feature, Membership, Team, User
@@ -372,6 +374,87 @@ class TestIncidentPage:
     ) -> None:
         html = page(viewer, open_one(feature, component="tools").get_absolute_url())
         assert 'href="/features/support-chat/?window=2h">Feature page' in html
+
+    def test_of_hundreds_of_steps_it_shows_the_opening_and_the_latest_and_all_when_asked(
+        self, viewer: Client, incident: Incident
+    ) -> None:
+        IncidentEvent.objects.bulk_create(
+            IncidentEvent(
+                incident=incident,
+                kind=kind,
+                at=NOW - timedelta(minutes=29) + timedelta(seconds=n),
+                reason="incident.repeated" if kind == "told" else "",
+                details={"joined": [f"rule {n} "], "left": [], "held_by": f"silence {n}"},
+            )
+            for kind, number in (("evidence", 800), ("told", 200))
+            for n in range(number)
+        )
+        address = incident.get_absolute_url()
+        html = page(viewer, address)
+        text = text_of(html[html.index('id="log"') :])
+        assert "Opened as a page" in text
+        assert [n for n in range(800) if f"Began: rule {n} " in text] == list(range(750, 800))
+        assert text.index("Opened as a page") < text.index("750 steps between") < text.index("rule 750 ")
+        told = text_of(html[html.index('id="told"') : html.index('id="log"')])
+        assert [n for n in range(200) if f"silence {n}." in told] == list(range(180, 200))
+        assert "180 steps between" in told
+        assert 'href="?log=all#log"' in html
+
+        whole = page(viewer, f"{address}?log=all")
+        assert "steps between" not in whole
+        assert all(f"rule {n} " in whole for n in range(800))
+        assert len(page(viewer, address, HTTP_HX_REQUEST="true")) < len(whole) / 5
+
+    def test_a_log_of_a_few_more_steps_is_shown_as_it_is(self, viewer: Client, incident: Incident) -> None:
+        for n in range(60):
+            incidents.change_evidence(incident=incident, joined=[f"rule {n}"], left=[], now=NOW)
+        assert "Show all" not in page(viewer, incident.get_absolute_url())
+
+    def test_says_since_when_no_data_came_and_when_it_ends_as_silent(
+        self, viewer: Client, feature: Feature
+    ) -> None:
+        incident = open_one(feature)
+        rule = AlertRule.objects.create(
+            feature=feature,
+            name="burn_rate first_token",
+            kind="burn_rate",
+            milestone="first_token",
+            is_default=True,
+        )
+
+        def fires(key: str, silent_minutes: int | None) -> None:
+            RuleState.objects.create(
+                rule=rule,
+                key=key,
+                status="firing",
+                since=NOW - timedelta(minutes=30),
+                active_since=NOW - timedelta(minutes=30),
+                severity="page",
+                reason="no_data" if silent_minutes else "burning",
+                no_data_since=NOW - timedelta(minutes=silent_minutes) if silent_minutes else None,
+                evaluated_at=NOW,
+            )
+
+        def facts() -> str:
+            html = page(viewer, incident.get_absolute_url())
+            return read_aloud(html[html.index('id="facts"') : html.index('id="cause"')])
+
+        names = ["burn_rate 1h/5m", "burn_rate 6h/30m"]
+        Incident.objects.filter(pk=incident.pk).update(evidence=names)
+        fires("1h/5m", None)
+        fires("6h/30m", 10)
+        # Not of this incident: it did not join.
+        fires("3d/6h", 20)
+        assert "Without data burn rate 6h/30m: it neither fires nor clears" in facts()
+        assert "No data since" not in facts()
+
+        RuleState.objects.filter(key="1h/5m").update(no_data_since=NOW - timedelta(minutes=5))
+        assert "No data since 21 Nov 2026, 19:55 UTC" in facts()
+        # The window of the slower one, six hours.
+        assert "Ends as silent, unless data comes, 22 Nov 2026, 01:50 UTC (in 5 h)" in facts()
+
+        RuleState.objects.update(no_data_since=None)
+        assert "data" not in facts()
 
     def test_says_so_where_nobody_was_told(self, viewer: Client, incident: Incident) -> None:
         assert not Channel.objects.exists()
