@@ -24,6 +24,7 @@ from .fields import is_storable, name_of
 from .models import Channel, Severity
 from .notifications import give_up_waiting
 from .policies import require_unnamed
+from .relocations import held_open, leads_elsewhere, relocate
 
 # Of a team, people's own among them.
 MAX_CHANNELS: Final = 200
@@ -95,6 +96,9 @@ def save_channel(
         "owner": owner,
     }
     with transaction.atomic():
+        earlier = named.select_related("owner").first()
+        # Before the channel's: whoever writes a message to it has the incident's lock by then.
+        moved = held_open(earlier) if earlier and leads_elsewhere(earlier, kind, config) else []
         if known is None:
             # One after the other within a team, so that the limit holds.
             Team.objects.select_for_update(no_key=True).get(pk=team.pk)
@@ -115,6 +119,8 @@ def save_channel(
         )
         if is_new and not is_created:
             raise _refusal("invalid_channel", {"name": [f"There is a channel {name!r} already."]})
+        if earlier is not None and existing is not None and earlier.pk == existing.pk:
+            relocate(channel=channel, kind=existing.kind, config=existing.config, incidents=moved, now=now)
         if not channel.is_enabled:
             give_up_waiting(channel=channel, now=now)
         _record(channel, "channel.saved", actor, before, now)

@@ -20,7 +20,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, cast
@@ -78,18 +78,23 @@ def write(
     recipients: Sequence[tuple[Channel, str]],
     now: datetime,
     note: str = "",
+    words: str = "",
     is_first: bool = False,
 ) -> list[Notification]:
     """Writes what these channels are to be told, each with the reason why it is, in the caller's transaction.
 
     The message says what is known at this moment, however late it is delivered. `note` is what a person wrote
-    beside their step; `is_first` that nothing was written for the incident before. Who is told, and whether, is
+    beside their step; `words` say what happened where the step does not; `is_first` that nothing was written for the incident before. Who is told, and whether, is
     decided by alerts.telling; the caller holds the incident's lock.
     """
     if not recipients:
         return []
     document = {**incident_document(incident), "summary": announcement(incident, event)}
-    told = story(incident, event, note=note, now=now).document()
+    step = story(incident, event, note=note, now=now)
+    if words:
+        document["summary"] = f"{words}. {incident.summary}"
+        step = replace(step, step_words=words)
+    told = step.document()
     last: dict[int, int] = {}
     if not is_first:
         same = Notification.objects.filter(incident=incident, event=event, severity=incident.severity)
@@ -112,6 +117,15 @@ def write(
     for notification in written:
         transaction.on_commit(partial(doorbell.send, "alerts.tasks.deliver", notification.pk), robust=True)
     return written
+
+
+def part(notifications: Sequence[Notification], *, to: Channel, not_before: datetime) -> None:
+    """Has these messages sent to a channel that was deleted, which keeps its secrets until the last of them is over."""
+    for notification in notifications:
+        notification.channel = to
+        notification.data["is_parting"] = True
+        notification.next_attempt_at = not_before
+    Notification.objects.bulk_update(notifications, ["channel", "data", "next_attempt_at"])
 
 
 def supersede(*, now: datetime) -> int:
@@ -225,6 +239,7 @@ class Claimed:
     message: Message
     attempt: int
     due_since: datetime
+    is_parting: bool
     request_ids: tuple[str, ...]
 
 
@@ -357,6 +372,8 @@ def _give_up_unsendable(
         if notification.event == Event.TEST:
             # The request that sent it is gone, and so is the person who waited for its answer.
             _give_up(notification, "test_interrupted", now)
+        elif _is_parting(notification):
+            rest.append(notification)
         elif why := _why_unused(channels[notification.channel_id]):
             _give_up(notification, why, now)
         elif notification.channel_id in left:
@@ -401,8 +418,14 @@ def leased(notification: Notification, channel: Channel, *, thread_id: str | Non
         ),
         attempt=notification.attempts_made,
         due_since=_due_since(notification),
+        is_parting=_is_parting(notification),
         request_ids=tuple(notification.data.get("request_ids", ())),
     )
+
+
+def _is_parting(notification: Notification) -> bool:
+    """Whether it is the last that an address is told, though the channel is gone: see `part`."""
+    return bool(notification.data.get("is_parting"))
 
 
 def _due_since(notification: Notification) -> datetime:
@@ -466,7 +489,17 @@ def deliver(*, claimed: Claimed, now: datetime, deadline_s: float = DEADLINE_S) 
             error=masked(error.message, hidden) if error else "",
             excerpt=masked(excerpt, hidden),
         )
+        if claimed.is_parting:
+            _forget_secrets(claimed.channel_id)
     return error is None
+
+
+def _forget_secrets(channel_id: int) -> None:
+    """Of a channel that was told its last."""
+    channel = Channel.objects.select_for_update(no_key=True).get(pk=channel_id)
+    if not channel.notifications.filter(state=State.PENDING).exists():
+        channel.config = KINDS[channel.kind].without_secrets(channel.config)
+        channel.save(update_fields=["config"])
 
 
 def _record(claimed: Claimed, error: DeliveryError | None, now: datetime) -> None:
@@ -492,7 +525,7 @@ def _record(claimed: Claimed, error: DeliveryError | None, now: datetime) -> Non
         now=now,
         retry_after_s=error.retry_after_s,
     )
-    if why := _why_unused(channel):
+    if (why := _why_unused(channel)) and not claimed.is_parting:
         _give_up(notification, why, now)
     elif error.permanent or retry_at is None:
         _give_up(notification, "permanent_error" if error.permanent else "deadline_passed", now)

@@ -442,6 +442,20 @@ def test_a_name_that_no_path_of_the_api_could_have_is_refused_at_its_field(
     assert Channel.objects.get().min_severity == "page"
 
 
+def test_an_incident_says_where_it_ended_and_began_as_its_channel_was_given_another_address(
+    editor: Client, team: Team, channel: Channel
+) -> None:
+    incident = open_one(make_feature(team=team))
+    send_all(timezone.now())
+    document = {"kind": "webhook", "url": "https://93.184.215.14/elsewhere"}
+    save_channel(team=team, name=channel.name, document=document, actor=KIM, now=timezone.now())
+    shown = read(editor, incident.get_absolute_url())
+    assert "the channel led here until now" in shown
+    assert "the channel leads here from now on" in shown
+    former = Channel.objects.exclude(pk=channel.pk).get()
+    assert "deleted" in read(editor, page_of(former))
+
+
 def test_the_log_says_what_holds_a_message_back(editor: Client, team: Team, channel: Channel) -> None:
     incident = open_one(make_feature(team=team))
     now = timezone.now()
