@@ -1,4 +1,4 @@
-"""What changed shortly before something went wrong: releases, components, latency budgets."""
+"""What changed shortly before something went wrong: releases, components, latency budgets, deploys and notes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import F, Q, Window
+from django.db.models.functions import RowNumber
 
 from budgets import formats
+from budgets.annotations import KINDS
 from budgets.limits import BudgetInForce, budgets_in_force
-from budgets.models import Feature, LatencyBudget, Milestone, Series
+from budgets.models import Annotation, Feature, LatencyBudget, Milestone, Series
 from budgets.series import OTHER
 
 LOOKED_BACK: Final = timedelta(hours=2)
+# Of a feature, and of its team beside: an incident keeps and tells what changed, and nobody reads hundreds.
+MOST_MARKED: Final = 20
 _INSTANT: Final = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`kind` is "release", "component" or "latency_budget".
+    """`kind` is "release", "component", "latency_budget", "deploy" or "note".
 
-    `components` are those that the change is about, empty where it is about the feature; `name` is the release or the
-    component.
+    `components` are those that the change is about, empty where it is about the feature; `name` is the release, the
+    component or the text of the annotation.
     """
 
     kind: str
@@ -48,14 +52,16 @@ class Change:
 class RecentChanges:
     """What changed of some features in the two hours up to `at`: read once, however many incidents begin then.
 
-    Releases and components whose first measurement that is kept ended then, in minutes; and the versions that took
-    effect of their latency budgets. What a feature began with is no change.
+    Releases and components whose first measurement that is kept ended then, in minutes; the versions that took effect of
+    their latency budgets; and the deploys and notes that are marked of them or of all of their team's features. What a
+    feature began with is no change.
     """
 
     def __init__(self, features: Collection[Feature], *, environment: str, at: datetime) -> None:
         ids = [feature.pk for feature in features]
         self._first_seen = _first_seen(ids, environment, at)
         self._versions = _versions(ids, at)
+        self._marked = _marked(features, environment, at)
 
     def of(self, feature: Feature, milestone: str | None) -> list[Change]:
         """The feature's, newest first. Of versions those of the milestone and of those before it, whose latency
@@ -65,6 +71,8 @@ class RecentChanges:
         )
         found = [
             *self._first_seen.get(feature.pk, ()),
+            *self._marked.get((feature.team_id, feature.pk), ()),
+            *self._marked.get((feature.team_id, None), ()),
             *(change for one, change in self._versions.get(feature.pk, ()) if one in milestones),
         ]
         return sorted(found, key=lambda change: (change.at, change.text), reverse=True)
@@ -164,6 +172,39 @@ def _series(feature_ids: Collection[int], environment: str, at: datetime) -> Ite
                 was_before=was_before or first_at is None,
             ),
         )
+
+
+# -- what people and programs marked ----------------------------------------------------------------
+
+
+def _marked(
+    features: Collection[Feature], environment: str, at: datetime
+) -> dict[tuple[int, int | None], list[Change]]:
+    """Team's and feature's id → its deploys and notes, the newest; those about all of the team's under None.
+
+    Releases are left out: they are known by what was measured.
+    """
+    marked = (
+        Annotation.objects.filter(
+            Q(feature__in=[feature.pk for feature in features])
+            | Q(feature=None, team__in={feature.team_id for feature in features}),
+            environment=environment,
+            kind__in=KINDS,
+            at__gt=at - LOOKED_BACK,
+            at__lte=at,
+        )
+        .annotate(
+            newest=Window(
+                RowNumber(), partition_by=[F("team"), F("feature")], order_by=[F("at").desc(), F("id").desc()]
+            )
+        )
+        .filter(newest__lte=MOST_MARKED)
+    )
+    found: dict[tuple[int, int | None], list[Change]] = defaultdict(list)
+    for one in marked:
+        text = f"{one.get_kind_display()}: {formats.name(one.text)}"
+        found[one.team_id, one.feature_id].append(Change(one.kind, one.at, text, one.text))
+    return found
 
 
 # -- versions of latency budgets --------------------------------------------------------------------

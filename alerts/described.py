@@ -173,7 +173,7 @@ SCHEMAS: dict[str, Any] = {
                 **TEXT,
                 "minLength": 1,
                 "maxLength": MAX_NOTE_CHARACTERS,
-                "pattern": r"\S",
+                "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$",
                 "description": "For the incident's history.",
             }
         },

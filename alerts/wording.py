@@ -236,6 +236,9 @@ def how_attributed(
     )
 
 
+# Characters of a release or deploy within a message.
+MOST_NAMED: Final = 60
+
 _WHY: Final = {
     "few_traces": ", as too few requests carry trace ids",
     "unmeasured": ", as most of the time is in no component that is measured",
@@ -252,11 +255,21 @@ def _excess_ms(cause: Mapping[str, Any], attribution: Mapping[str, Any] | None) 
 
 
 def _since(component: str, changes: Sequence[Mapping[str, Any]]) -> str:
-    """ " since v412 (02:51 UTC)": the latest release of the component or of the feature; nothing without."""
-    for change in changes:
-        if change["kind"] == "release" and component in (change["components"] or [component]):
-            return f" since {_name(change['name'])} ({clock(datetime.fromisoformat(change['at']))})"
+    """ " since v412 (02:51 UTC)": the latest release of the component or of the feature.
+
+    Where none appeared, " since deploy v412 (02:47 UTC)": the latest deploy that somebody marked; nothing without.
+    """
+    for kind, word in (("release", ""), ("deploy", "deploy ")):
+        for change in changes:
+            if change["kind"] == kind and component in (change["components"] or [component]):
+                at = clock(datetime.fromisoformat(change["at"]))
+                return f" since {word}{_name(_short(change['name']))} ({at})"
     return ""
+
+
+def _short(text: str) -> str:
+    """A sentence's worth: somebody wrote it, at whatever length."""
+    return text if len(text) <= MOST_NAMED else f"{text[: MOST_NAMED - 1].rstrip()}…"
 
 
 def allocated(cause: Mapping[str, Any]) -> str:

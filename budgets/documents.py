@@ -117,7 +117,7 @@ def _check_texts(declared: FeatureDocument, problems: Problems) -> None:
             "kind",
             f"kind must be one of {', '.join(Feature.Kind.values)}, got {declared.kind!r}.",
         )
-    if declared.runbook_url and not _is_web_address(declared.runbook_url):
+    if declared.runbook_url and not is_web_address(declared.runbook_url):
         problems.add(
             "invalid_runbook_url",
             "runbook_url",
@@ -134,7 +134,8 @@ def _check_texts(declared: FeatureDocument, problems: Problems) -> None:
             problems.add("invalid_text", field, f"{field} must not contain U+0000.")
 
 
-def _is_web_address(text: str) -> bool:
+def is_web_address(text: str) -> bool:
+    """Whether a text may stand as a link: http or https, a host, no blanks, at most 2000 characters."""
     try:
         parts = urlsplit(text)
         is_address = parts.scheme in ("https", "http") and bool(parts.hostname)

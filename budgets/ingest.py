@@ -73,7 +73,8 @@ def accept(*, key: IngestKey, body: bytes, idempotency_key: str | None = None, n
             if replay is not None:
                 return replay
             _refuse_backlog(key)
-        resolved = found.series | series.make(found.unknown, now)
+        first = payload.measurements.first_ended_at() if found.unknown else {}
+        resolved = found.series | series.make(found.unknown, now, ended_at=first)
         return _store(key, payload, resolved, idempotency_key, digest, now)
 
 

@@ -9,7 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from operator import attrgetter
 from typing import Any
@@ -101,6 +101,16 @@ class Columns:
         rest = self.take(~np.isin(self.origin, rejected))
         used, target = np.unique(rest.target, return_inverse=True)
         return replace(rest, target=target, targets=[self.targets[position] for position in used.tolist()])
+
+    def first_ended_at(self) -> dict[Target, datetime]:
+        """When the earliest measurement of each target ended."""
+        first = np.full(len(self.targets), np.iinfo(np.int64).max)
+        np.minimum.at(first, self.target, self.ended_us)
+        return {
+            target: datetime.fromtimestamp(us / 1e6, tz=UTC)
+            for target, us in zip(self.targets, first.tolist(), strict=True)
+            if us < np.iinfo(np.int64).max
+        }
 
     def __len__(self) -> int:
         return len(self.origin)

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def drop_expired_rows(*, now: datetime) -> dict[str, int]:
-    """Deletes hours and batches beyond their retention; partitions are dropped by budgets.partitions."""
+    """Deletes hours, annotations and batches beyond their retention; partitions are dropped by budgets.partitions."""
     deleted = {}
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
@@ -20,6 +20,12 @@ def drop_expired_rows(*, now: datetime) -> dict[str, int]:
             [now - timedelta(days=settings.HOUR_RETENTION_DAYS)],
         )
         deleted["budgets_rollup_hour"] = cursor.rowcount
+        # As long as hours: on a chart of days an instant says little.
+        cursor.execute(
+            "DELETE FROM budgets_annotation WHERE at < %s",
+            [now - timedelta(days=settings.HOUR_RETENTION_DAYS)],
+        )
+        deleted["budgets_annotation"] = cursor.rowcount
         # A batch goes one day after the last of its measurements can have gone.
         before = now - timedelta(days=settings.RAW_RETENTION_DAYS + 2)
         cursor.execute(

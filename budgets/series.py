@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from .items import Reason
-from .models import Component, Feature, Series, Team
+from .models import Annotation, Component, Feature, Series, Team
 from .payloads import Target
 
 OTHER = "__other__"
@@ -61,11 +61,17 @@ def find(team: Team, targets: Iterable[Target]) -> Found:
     return Found(resolved, unknown)
 
 
-def make(unknown: dict[int, list[Target]], now: datetime) -> dict[Target, int | Reason]:
-    """The series of targets by feature id, made where they are new; or why there is none."""
+def make(
+    unknown: dict[int, list[Target]], now: datetime, *, ended_at: Mapping[Target, datetime] | None = None
+) -> dict[Target, int | Reason]:
+    """The series of targets by feature id, made where they are new; or why there is none.
+
+    A release that is new to a feature's environment becomes an annotation, at the earliest `ended_at` of its targets;
+    without, now. What an environment begins with is no change, and neither is the overflow.
+    """
     made: dict[Target, int | Reason] = {}
     for feature_id, several in sorted(unknown.items()):
-        made |= _make(feature_id, several, now)
+        made |= _make(feature_id, several, now, ended_at or {})
     return made
 
 
@@ -84,17 +90,24 @@ def _cache_of(feature_id: int) -> dict[_Name, tuple[int, float | None]]:
 
 
 @transaction.atomic
-def _make(feature_id: int, targets: list[Target], now: datetime) -> dict[Target, int | Reason]:
+def _make(
+    feature_id: int, targets: list[Target], now: datetime, ended_at: Mapping[Target, datetime]
+) -> dict[Target, int | Reason]:
     """Finds or makes series under the feature's lock, so that its limits hold however many post at once."""
-    Feature.objects.select_for_update(of=("self",), no_key=True).only("pk").get(pk=feature_id)
+    feature_row = (
+        Feature.objects.select_for_update(of=("self",), no_key=True).only("pk", "team").get(pk=feature_id)
+    )
     components = {c.name: c for c in Component.objects.filter(feature_id=feature_id)}
     series = Series.objects.filter(feature_id=feature_id)
     environments = set(series.values_list("environment", flat=True).distinct())
+    measured_before = frozenset(environments)
     recent = series.filter(last_seen_on__gte=(now - SERIES_SEEN_WITHIN).date()).count()
     found = {
         (one.component_id, one.milestone, one.environment, one.release): one
         for one in series.filter(release__in={OTHER, *(target[4] for target in targets)})
     }
+    known_releases = {(environment, release) for _, _, environment, release in found}
+    appeared: dict[tuple[str, str], datetime] = {}
     made: list[Series] = []
     resolved: dict[Target, Series | Reason] = {}
     overflown: set[Target] = set()
@@ -128,11 +141,35 @@ def _make(feature_id: int, targets: list[Target], now: datetime) -> dict[Target,
             )
             made.append(found[name])
             recent += 1
+            place = (environment, name[3])
+            if environment in measured_before and place not in known_releases and place[1] not in ("", OTHER):
+                at = ended_at.get(target, now)
+                appeared[place] = min(at, appeared.get(place, at))
         resolved[target] = found[name]
     Series.objects.bulk_create(made)
+    if appeared:
+        _annotate(feature_row, appeared, now)
     ids = {target: one if isinstance(one, Reason) else one.pk for target, one in resolved.items()}
     transaction.on_commit(lambda: _remember(feature_id, ids, overflown))
     return ids
+
+
+def _annotate(feature: Feature, appeared: Mapping[tuple[str, str], datetime], now: datetime) -> None:
+    """One annotation for each release, however many series it has."""
+    annotations = [
+        Annotation(
+            team_id=feature.team_id,
+            feature=feature,
+            environment=environment,
+            at=at,
+            kind=Annotation.Kind.RELEASE,
+            text=release,
+            created_at=now,
+        )
+        for (environment, release), at in appeared.items()
+    ]
+    # Of a release that had its annotation deleted, series are left; of one that has it, none may be missing.
+    Annotation.objects.bulk_create(annotations, ignore_conflicts=True)
 
 
 def _remember(feature_id: int, ids: dict[Target, int | Reason], overflown: set[Target]) -> None:

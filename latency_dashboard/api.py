@@ -14,6 +14,7 @@ from alerts.api import router as alerts_router
 from alerts.escalation_api import router as escalation_router
 from alerts.holds_api import router as holds_router
 from alerts.rules_api import router as rules_router
+from budgets.api.annotations import router as annotations_router
 from budgets.api.features import router as features_router
 from budgets.api.measurements import router as measurements_router
 from budgets.errors import Refusal, error_document
@@ -26,6 +27,7 @@ api = NinjaAPI(
 )
 api.add_router("", measurements_router)
 api.add_router("", features_router)
+api.add_router("", annotations_router)
 api.add_router("", alerts_router)
 api.add_router("", holds_router)
 api.add_router("", escalation_router)

@@ -127,7 +127,7 @@ def _operation(path: str, method: str, operation: Mapping[str, Any]) -> Operatio
         path=path,
         summary=operation["summary"],
         description=operation.get("description", "").partition("\n\n")[0],
-        scope=", ".join(scopes),
+        scope=" or ".join(scopes),
         parameters=parameters,
         body=_type(content["schema"]) if content else [],
         examples=examples,

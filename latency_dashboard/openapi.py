@@ -27,6 +27,7 @@ UTC. Names end in their unit: `_ms`, `_ratio`, `_at`, `_days`.
 _TAGS = {
     "measurements": "What services push.",
     "features": "User-facing flows, their latency budgets, and how they are doing.",
+    "annotations": "What happened: deploys, notes, and releases that appeared by themselves.",
     "incidents": "What a person must look at.",
     "rules": "What a feature's alerts watch.",
     "channels": "Where a team's incidents are told.",
@@ -37,8 +38,8 @@ _TAGS = {
     "service": "Whether the service itself is well. No key is needed.",
 }
 _SCOPES = {
-    "ingest": "push measurements",
-    "read": "read features, status, time series, incidents and channels",
+    "ingest": "push measurements, mark deploys and notes",
+    "read": "read features, status, time series, annotations, incidents and channels",
     "write": "declare features, save channels, silences, schedules and policies, acknowledge and resolve incidents",
 }
 
@@ -85,11 +86,14 @@ def openapi_document(api: NinjaAPI) -> dict[str, Any]:
 
 def _complete(operation: dict[str, Any]) -> None:
     """Puts what we say of parameters in place of what ninja says, and names the scope."""
-    scope = operation.pop("x-scope")
+    given = operation.pop("x-scope")
+    scopes = [given] if isinstance(given, str) else given
     parameters = {(one["in"], one["name"]): one for one in operation["parameters"]}
     operation["parameters"] = list(parameters.values())
-    operation["security"] = [{"key": [scope]}]
-    operation["description"] += f"\n\nNeeds a key with the scope `{scope}`."
+    # Alternatives: one of them is enough.
+    operation["security"] = [{"key": [scope]} for scope in scopes]
+    named = " or ".join(f"`{scope}`" for scope in scopes)
+    operation["description"] += f"\n\nNeeds a key with the scope {named}."
     operation["responses"] = dict(sorted(operation["responses"].items()))
 
 

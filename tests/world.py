@@ -27,7 +27,8 @@ from alerts.policies import save_policy
 from alerts.schedules import save_schedule
 from alerts.silences import create_silence
 from budgets import ingest
-from budgets.models import Batch, Feature, IngestKey, Invitation, Membership, Team, User
+from budgets.annotations import add_annotation
+from budgets.models import Annotation, Batch, Feature, IngestKey, Invitation, Membership, Team, User
 from tests.factories import SECRET, make_channel, make_feature, make_key, make_team, measurement
 from tests.people import make_person
 
@@ -74,6 +75,7 @@ class World:
     override: ScheduleOverride
     policy: EscalationPolicy
     rule: AlertRule
+    annotation: Annotation
     key: IngestKey
     batch: Batch
     member: User
@@ -111,6 +113,7 @@ class World:
                 parameters["name"] = name
         parameters["silence_id"] = self.silence.pk
         parameters["override_id"] = self.override.pk
+        parameters["annotation_id"] = self.annotation.pk
         if route.startswith("/features/") and "/charts/" in route:
             parameters["name"] = "allocation"
         path = re.sub(r"\{(\w+)\}", lambda match: str(parameters[match[1]]), route)
@@ -140,6 +143,8 @@ class World:
         if method == "POST" and route.endswith("/overrides"):
             ends_at = (timezone.now() + timedelta(hours=1)).timestamp()
             return msgspec.json.encode({"person": None, "ends_at": ends_at})
+        if route.endswith("/annotations"):
+            return msgspec.json.encode({"kind": "deploy", "text": "v412", "feature": self.feature.slug})
         if route.endswith("/note"):
             return b'{"note": "Still on it"}'
         for part, document in DOCUMENTS.items():
@@ -202,6 +207,12 @@ def make_world() -> World:
         override=override,
         policy=EscalationPolicy.objects.get(team=team),
         rule=AlertRule.objects.create(feature=feature, name="giving up", kind="timeouts"),
+        annotation=add_annotation(
+            team=team,
+            document={"kind": "note", "text": "Cache cleared", "feature": feature.slug},
+            actor="a test",
+            now=now,
+        ).annotation,
         key=key,
         batch=Batch.objects.get(pk=answer.batch_id),
         member=member,

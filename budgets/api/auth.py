@@ -14,18 +14,18 @@ from budgets.models import IngestKey
 
 
 class BearerKey(HttpBearer):
-    """Takes a key that has the scope. `request.auth` is then the IngestKey, with its team."""
+    """Takes a key that has one of the scopes. `request.auth` is then the IngestKey, with its team."""
 
-    def __init__(self, scope: str) -> None:
+    def __init__(self, *scopes: str) -> None:
         super().__init__()
-        self.scope = scope
+        self.scopes = scopes
 
     def authenticate(self, request: HttpRequest, token: str) -> Any:
         key: IngestKey | None = authenticate(token, timezone.now())
-        if key is not None and self.scope not in key.scopes:
+        if key is not None and not set(self.scopes) & set(key.scopes):
             raise Refusal(
                 "missing_scope",
-                f"This key has the scopes {', '.join(key.scopes)}; this operation needs {self.scope}.",
+                f"This key has the scopes {', '.join(key.scopes)}; this operation needs {' or '.join(self.scopes)}.",
                 status=403,
             )
         return key

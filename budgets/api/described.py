@@ -93,6 +93,14 @@ _TO_THE_FEATURE = {
     for name, operation_id in (("Its document", "getFeature"), ("Its status", "getFeatureStatus"))
 }
 
+_IDEMPOTENCY_KEY = {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"}
+_IDEMPOTENT_REPLAY = {
+    "Idempotent-Replay": {
+        "description": "true where this is the answer that an earlier request was given.",
+        "schema": {"type": "string", "const": "true"},
+    }
+}
+
 POST_MEASUREMENTS = operation(
     tag="measurements",
     summary="Push measurements",
@@ -102,7 +110,7 @@ POST_MEASUREMENTS = operation(
             "Idempotency-Key",
             "The same key with the same payload within 24 h gives the same answer, and counts nothing twice. "
             "Keys are per team.",
-            {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
+            _IDEMPOTENCY_KEY,
             where="header",
         ),
         parameter(
@@ -121,12 +129,7 @@ POST_MEASUREMENTS = operation(
             "Stored, before this was answered; what was not is in `rejected`.",
             ref("Accepted"),
             example=_ACCEPTED_EXAMPLE,
-            headers={
-                "Idempotent-Replay": {
-                    "description": "true where this is the answer that an earlier request was given.",
-                    "schema": {"type": "string", "const": "true"},
-                }
-            },
+            headers=_IDEMPOTENT_REPLAY,
         )
     },
     errors=OF_INGEST,
@@ -231,4 +234,77 @@ GET_TIMESERIES = operation(
         "step_not_kept",
         "too_many_points",
     ],
+)
+
+ANNOTATION_EXAMPLE: dict[str, Any] = {
+    "kind": "deploy",
+    "text": "v412",
+    "feature": "support-chat",
+    "environment": "production",
+    "at": "2026-11-21T20:00:00Z",
+    "url": "https://ci.example.com/jobs/4711",
+}
+
+POST_ANNOTATION = operation(
+    tag="annotations",
+    summary="Mark a deploy or a note",
+    scope=("ingest", "write"),
+    parameters=[
+        parameter(
+            "Idempotency-Key",
+            "The same key with the same payload within 24 h gives the same annotation. Keys are per team.",
+            _IDEMPOTENCY_KEY,
+            where="header",
+        ),
+    ],
+    request_body=body(
+        ref("AnnotationDocument"),
+        examples={
+            "Deploy": ANNOTATION_EXAMPLE,
+            "Note on all features": {"kind": "note", "text": "Cache cleared"},
+        },
+    ),
+    answers={
+        200: answer("It was there already.", ref("Annotation"), headers=_IDEMPOTENT_REPLAY),
+        201: answer("It is new.", ref("Annotation")),
+    },
+    errors=[
+        "invalid_document",
+        "invalid_annotation",
+        "invalid_idempotency_key",
+        "unknown_feature",
+        "idempotency_key_reused",
+        "too_many_annotations",
+    ],
+)
+
+LIST_ANNOTATIONS = operation(
+    tag="annotations",
+    summary="List annotations",
+    scope="read",
+    parameters=[
+        parameter("feature", "Those of this feature, and those about all of the team's.", SLUG_SCHEMA),
+        parameter("environment", "Only this one; left out, all of them.", TEXT),
+        parameter("from", "Those at or after this instant.", ANY_INSTANT),
+        parameter("to", "Those before this instant.", ANY_INSTANT),
+        CURSOR_PARAMETER,
+    ],
+    answers={200: answer("The team's annotations, the latest made first.", ref("AnnotationPage"))},
+    errors=["unknown_feature", "invalid_cursor", "invalid_instant", "invalid_range", "invalid_text"],
+)
+
+DELETE_ANNOTATION = operation(
+    tag="annotations",
+    summary="Delete an annotation",
+    scope="write",
+    parameters=[
+        parameter(
+            "annotation_id",
+            "Its id.",
+            {"type": "integer", "minimum": 1},
+            where="path",
+        )
+    ],
+    answers={204: {"description": "It is gone. A release that was deleted does not appear again."}},
+    errors=["unknown_annotation"],
 )

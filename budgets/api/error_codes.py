@@ -87,6 +87,12 @@ OF_READING = {
     "too_many_points": ErrorCode(400, "The range holds too many steps of that length."),
 }
 
+OF_ANNOTATIONS = {
+    "invalid_annotation": ErrorCode(400, "An annotation cannot be made like that; fields says why."),
+    "unknown_annotation": ErrorCode(404, "The key's team has no such annotation."),
+    "too_many_annotations": ErrorCode(429, "The team made 500 annotations within 24 h."),
+}
+
 OF_ALERTS = {
     "invalid_state": ErrorCode(400, "The state of incidents is not known."),
     "invalid_note": ErrorCode(400, 'The body is not {"note": "…"} with at most 5000 characters.'),
@@ -130,6 +136,7 @@ ERRORS: dict[str, ErrorCode] = {
     **OF_INGEST,
     **OF_DECLARING,
     **OF_READING,
+    **OF_ANNOTATIONS,
     **OF_ALERTS,
     **OF_ADDRESSES,
 }

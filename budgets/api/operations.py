@@ -102,7 +102,7 @@ def operation(
     *,
     tag: str,
     summary: str,
-    scope: str,
+    scope: str | tuple[str, ...],
     answers: Mapping[int, Mapping[str, Any]],
     errors: Iterable[str] = (),
     parameters: Iterable[Mapping[str, Any]] = (),
@@ -112,7 +112,7 @@ def operation(
     """What `openapi_extra` of an operation is: its answers, and each error code that it may answer with.
 
     Codes that every operation, or every one with a body, may answer with need not be named. `beside_errors`
-    are further properties of a 400.
+    are further properties of a 400. Of several scopes one is enough.
     """
     possible = {*EVERYWHERE, *errors} | (set(OF_BODIES) if request_body else set())
     described: dict[str, Any] = {

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from budgets.annotations import KINDS, MAX_URL_CHARACTERS
 from budgets.burn_rates import BURN_RATE_WINDOWS, State
 from budgets.documents import MAX_BUDGET_MS, READ_ONLY_FIELDS, SLUG, WINDOWS_DAYS
 from budgets.items import MAX_NAME
-from budgets.models import Feature, Milestone
+from budgets.models import Annotation, Feature, Milestone
 from budgets.payloads import MAX_DURATION_MS, MAX_LABELS_BYTES
 
 from .error_codes import REJECTIONS
@@ -257,6 +258,62 @@ _TIMESERIES = _object(
     },
 )
 
+# -- annotations ------------------------------------------------------------------------------------
+
+_ANNOTATION_TEXT: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": Annotation.MAX_TEXT_CHARACTERS,
+    "pattern": r"^[^\x00]*[^\s\x00][^\x00]*$",
+    "description": "One line; blanks in a row become one.",
+    "examples": ["v412"],
+}
+_ANNOTATION_DOCUMENT = _object(
+    "A deploy or a note. The same once more is no second one.",
+    {
+        "kind": {"type": "string", "enum": [kind.value for kind in KINDS]},
+        "text": _ANNOTATION_TEXT,
+    },
+    {
+        "feature": nullable({**SLUG_SCHEMA, "description": "Left out: all of the team's."}),
+        "environment": {
+            **_ANNOTATION_TEXT,
+            "maxLength": MAX_NAME,
+            "default": "production",
+            "examples": ["production"],
+            "description": "Where it happened.",
+        },
+        "at": nullable(
+            {
+                **ANY_INSTANT,
+                "description": "Left out: now. Within the retention of hours, and at most 60 s ahead.",
+            }
+        ),
+        "url": nullable(
+            {
+                "type": "string",
+                "pattern": r"^([hH][tT][tT][pP][sS]?://[^\s\x00]+)?$",
+                "maxLength": MAX_URL_CHARACTERS,
+                "examples": ["https://ci.example.com/jobs/4711"],
+            }
+        ),
+    },
+)
+_ANNOTATION = _object(
+    "Something that happened. A release has no author: it appeared when it was measured for the first time.",
+    {
+        "id": {"type": "integer"},
+        "kind": {"type": "string", "enum": list(Annotation.Kind.values)},
+        "text": {"type": "string"},
+        "feature": nullable(SLUG_SCHEMA),
+        "environment": {"type": "string"},
+        "at": INSTANT,
+        "url": nullable({"type": "string"}),
+        "author": nullable({"type": "string"}),
+        "created_at": INSTANT,
+    },
+)
+
 # -- ingest -----------------------------------------------------------------------------------------
 
 _STATUS_NAME: Schema = {"type": "string", "enum": ["ok", "error", "timeout"], "default": "ok"}
@@ -380,6 +437,9 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Feature": _FEATURE_ANSWER,
     "FeaturePage": _page("Feature", "by slug"),
+    "AnnotationDocument": _ANNOTATION_DOCUMENT,
+    "Annotation": _ANNOTATION,
+    "AnnotationPage": _page("Annotation", "the latest made first"),
     "Percentile": _PERCENTILE,
     "Percentiles": _PERCENTILES,
     "Status": _STATUS,

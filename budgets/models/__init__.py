@@ -1,5 +1,6 @@
 """What is stored: teams and what they promise, and the measurements that keep or break the promise."""
 
+from .annotations import Annotation
 from .audit import AuditEntry
 from .features import Allocation, Component, Feature, LatencyBudget, Milestone
 from .ingest import Batch, IngestKey, Measurement, Series, Span, Status
@@ -10,6 +11,7 @@ from .teams import AccountMail, Invitation, Membership, Team, User
 __all__ = [
     "AccountMail",
     "Allocation",
+    "Annotation",
     "AuditEntry",
     "Batch",
     "Component",

@@ -216,6 +216,22 @@ RELEASE = {
 }
 
 
+def test_a_deploy_that_was_marked_is_named_where_no_release_appeared():
+    feature = make_feature()
+    a_minute(feature, slow=4, of=40, extra_ms=1500)
+    cause = ask(feature)
+    deploy = {**RELEASE, "kind": "deploy", "text": "Deploy: canary", "name": "canary"}
+    note = {**deploy, "kind": "note"}
+
+    def said(*changes: dict[str, Any]) -> str:
+        return attributed(cause.cause, cause.document(), changes).removeprefix("Tools +1.50 s")
+
+    assert said(note, deploy) == " since deploy canary (02:51 UTC)."
+    assert said(deploy, RELEASE) == " since v412 (02:51 UTC)."
+    assert said(note) == "."
+    assert said({**deploy, "name": "x" * 300}) == f" since deploy {'x' * 59}… (02:51 UTC)."
+
+
 def test_the_sentence_says_who_by_how_much_and_since_when():
     feature = make_feature()
     a_minute(feature, slow=4, of=40, extra_ms=1500)

@@ -8,8 +8,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from alerts.changes import Change, RecentChanges
-from budgets.models import Feature
+from alerts.changes import MOST_MARKED, Change, RecentChanges
+from budgets.annotations import add_annotation
+from budgets.models import Annotation, Feature
 from tests.factories import NOW, make_feature, make_traffic, redeclare
 
 pytestmark = pytest.mark.django_db
@@ -134,12 +135,66 @@ def test_a_later_milestones_version_does_not_touch_an_earlier_one():
     assert len(found(feature, milestone="complete")) == len(found(feature, milestone=None)) == 1
 
 
+def mark(feature: Feature, text: str, at: datetime, /, **document: str | None) -> None:
+    marked = {"kind": "deploy", "text": text, "feature": feature.slug, "at": at.isoformat(), **document}
+    add_annotation(team=feature.team, document=marked, actor="a test", now=NOW)
+
+
+def test_deploys_and_notes_of_the_feature_and_of_the_whole_team_are_changes():
+    feature = make_feature()
+    mark(feature, "roll-out 7", NOW - HOUR)
+    mark(feature, "Cache cleared", NOW - 30 * MINUTE, kind="note", feature=None)
+    note, deploy = found(feature)
+    assert (note.kind, note.text, note.at) == ("note", "Note: Cache cleared", NOW - 30 * MINUTE)
+    assert deploy.document() == {
+        "kind": "deploy",
+        "at": "2026-11-21T19:00:30Z",
+        "text": "Deploy: roll-out 7",
+        "name": "roll-out 7",
+        "components": [],
+    }
+
+
+def test_deploys_of_other_features_teams_environments_and_hours_are_none():
+    feature = make_feature()
+    mark(make_feature(team=feature.team), "of another feature", NOW - HOUR)
+    mark(make_feature(), "of another team", NOW - HOUR, feature=None)
+    mark(feature, "elsewhere", NOW - HOUR, environment="staging")
+    mark(feature, "too early", NOW - 2 * HOUR)
+    mark(feature, "later", NOW + MINUTE / 2)
+    assert found(feature) == []
+
+
+def test_a_release_that_marked_itself_is_one_change():
+    feature = make_feature()
+    seen(feature, NOW - 5 * HOUR, "v411", "tools")
+    seen(feature, NOW - 40 * MINUTE, "v412", "tools")
+    assert Annotation.objects.get(kind="release").text == "v412"
+    assert [change.text for change in found(feature)] == ["Release v412"]
+
+
+def test_of_very_many_deploys_the_newest_are_named():
+    feature = make_feature()
+    for minutes in range(1, 31):
+        mark(feature, f"{minutes} min before", NOW - minutes * MINUTE)
+    changes = found(feature)
+    assert len(changes) == MOST_MARKED == 20
+    assert (changes[0].name, changes[-1].name) == ("1 min before", "20 min before")
+
+
+def test_a_text_that_is_written_from_right_to_left_turns_nothing_around_it():
+    feature = make_feature()
+    mark(feature, "a\N{RIGHT-TO-LEFT OVERRIDE}b", NOW - HOUR)
+    assert found(feature)[0].text == "Deploy: a b"
+
+
 def test_what_changed_of_many_features_is_read_with_as_many_queries_as_of_one():
     budget = {"milestone": "first_token", "objective": 0.95, "window_days": 28}
     features = [make_feature(slug=f"chat-{number}") for number in range(4)]
     for number, feature in enumerate(features):
         seen(feature, NOW - 5 * HOUR, "v411", "tools")
         seen(feature, NOW - 40 * MINUTE, f"v{number}", "tools")
+        mark(feature, f"roll-out {number}", NOW - 35 * MINUTE)
         redeclare(
             feature, latency_budgets=[{**budget, "budget_ms": 4000 + 1000 * number}], now=NOW - 30 * MINUTE
         )
@@ -152,5 +207,6 @@ def test_what_changed_of_many_features_is_read_with_as_many_queries_as_of_one():
     for number, feature in enumerate(features):
         by_kind = {change.kind: change for change in recent.of(feature, "first_token")}
         assert by_kind["release"].name == f"v{number}"
+        assert by_kind["deploy"].name == f"roll-out {number}"
         told = by_kind["latency_budget"].text.replace("\N{NO-BREAK SPACE}", " ")
         assert f"latency budget 3 s → {4 + number} s" in told

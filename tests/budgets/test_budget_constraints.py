@@ -17,6 +17,7 @@ from budgets import ingest, rollups
 from budgets.models import (
     AccountMail,
     Allocation,
+    Annotation,
     AuditEntry,
     Batch,
     Component,
@@ -92,6 +93,29 @@ ATTEMPTS = [
     *attempts("account_mail_kind_is_known", AccountMail, {"kind": "newsletter"}),
     *attempts("account_mail_address_is_in_lower_case", AccountMail, {"address": "Eve@example.com"}),
     *attempts("account_mail_is_not_due_once_sent", AccountMail, {"due_at": NOW, "sent_at": NOW}),
+    *attempts("annotation_kind_is_known", Annotation, {"kind": "party", "author": "a test"}),
+    *attempts("annotation_has_a_text", Annotation, {"text": ""}),
+    *attempts("annotation_has_an_environment", Annotation, {"environment": ""}),
+    *attempts(
+        "annotation_url_is_a_web_address", Annotation, {"url": "javascript:alert(1)"}, {"url": "ftp://x/"}
+    ),
+    *attempts(
+        "annotation_has_an_author_unless_a_release",
+        Annotation,
+        {"author": "key ci"},
+        {"feature": None},
+        {"kind": "deploy"},
+    ),
+    *attempts(
+        "annotation_once", Annotation, {"at": NOW, "kind": "note", "author": "a test", "feature": None}
+    ),
+    *attempts("annotation_of_a_release_once", Annotation, {"text": "v413"}),
+    *attempts("annotation_idempotency_key_once_per_team", Annotation, {"idempotency_key": "twice"}),
+    *attempts(
+        "annotation_with_idempotency_key_keeps_its_digest",
+        Annotation,
+        {"idempotency_key": "another", "payload_digest": None},
+    ),
     *attempts("feature_kind_is_known", Feature, {"kind": "chat"}),
     *attempts("component_once_per_feature", Component, None),
     *attempts("component_state_is_known", Component, {"state": "gone"}),
@@ -232,6 +256,21 @@ def _sound_rows() -> None:
         kind=AccountMail.Kind.PASSWORD_RESET, address="eve@example.com", source="192.0.2.1", asked_at=NOW
     )
     feature = make_feature(team=team)
+    # The first is what is tried; the others are what it must not become.
+    for values in (
+        {"kind": "release", "text": "v412", "feature": feature, "payload_digest": b"digest"},
+        {"kind": "release", "text": "v413", "feature": feature, "at": NOW - timedelta(hours=1)},
+        {
+            "kind": "note",
+            "text": "v412",
+            "author": "a test",
+            "idempotency_key": "twice",
+            "payload_digest": b"",
+        },
+    ):
+        Annotation.objects.create(
+            **{"team": team, "environment": "production", "at": NOW, "created_at": NOW, **values}
+        )
     key, _ = make_key(team)
     calls = [{"component": "tools", "offset_ms": n, "duration_ms": 1} for n in range(2)]
     request = request_item(feature, trace_id=uuid4().hex, components=calls, milestones={})

@@ -9,7 +9,9 @@ from django.db import connection, transaction
 from pytest_django import Settings
 
 from budgets import partitions, retention, rollups
+from budgets.annotations import add_annotation
 from budgets.models import (
+    Annotation,
     DayRollup,
     Feature,
     HourRollup,
@@ -287,6 +289,16 @@ def test_hours_go_after_400_days_and_days_stay_for_ever(feature: Feature, key: I
     ]
     retention.drop_expired_rows(now=NOW + timedelta(days=10_000))
     assert DayRollup.objects.count() == 1
+
+
+def test_annotations_go_with_the_hours(feature: Feature, settings: Settings):
+    settings.HOUR_RETENTION_DAYS = 400
+    for age in (399, 401):
+        at = NOW - timedelta(days=age)
+        note = {"kind": "note", "text": f"{age} days old", "at": at.isoformat()}
+        add_annotation(team=feature.team, document=note, actor="a test", now=at)
+    assert retention.drop_expired_rows(now=NOW)["budgets_annotation"] == 1
+    assert Annotation.objects.get().text == "399 days old"
 
 
 def test_batches_go_when_their_measurements_have_gone(feature: Feature, key: IngestKey, settings: Settings):

@@ -16,8 +16,9 @@ from alerts.overrides import add_override
 from alerts.policies import save_policy
 from alerts.schedules import save_schedule
 from alerts.silences import create_silence
+from budgets.annotations import add_annotation
 from budgets.features import instant
-from budgets.models import Feature, Sweep
+from budgets.models import Annotation, Feature, Sweep
 from latency_dashboard.health import SWEEPS
 from tests.alerts.scenes import burn, look, overrun
 from tests.children import PROJECT
@@ -64,6 +65,8 @@ def key() -> str:
     silence = {"matchers": support, "reason": "Load test", "ends_at": ends_at}
     create_silence(team=team, document=silence, actor="a test", now=now)
     feature: Feature = make_feature(team=team, slug="support-chat", now=now)
+    deploy = {"kind": "deploy", "text": "v412", "feature": feature.slug}
+    add_annotation(team=team, document=deploy, actor="a test", now=now)
     make_traffic(feature, at=now - timedelta(hours=5), count=120, over=0, milestone="first_token")
     overrun(feature, now - timedelta(minutes=1))
     burn(feature, now - timedelta(minutes=1))
@@ -81,6 +84,7 @@ def test_every_answer_is_one_that_the_document_tells_of(key: str, tmp_path: Path
     for name, at in instants.items():
         text = text.replace(f'"{name}"', f'"{instant(at)}"')
     text = text.replace('"SILENCE"', str(Silence.objects.get().pk))
+    text = text.replace('"ANNOTATION"', str(Annotation.objects.get().pk))
     text = text.replace('"OVERRIDE"', str(ScheduleOverride.objects.get().pk))
     config = tmp_path / CONFIG.name
     config.write_text(text)
