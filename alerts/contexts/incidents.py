@@ -316,7 +316,11 @@ def chart_markers(incident: Incident) -> list[charts.Marker]:
         (incident.acknowledged_at, "acknowledged", "var(--at-risk)"),
         (incident.resolved_at, "resolved", "var(--ok)"),
     ]
-    return [charts.Marker(at, text, color) for at, text, color in steps if at is not None]
+    return [
+        charts.Marker(at, text, color, what="Incident", is_step=True)
+        for at, text, color in steps
+        if at is not None
+    ]
 
 
 def _facts(incident: Incident, now: datetime) -> list[Fact]:

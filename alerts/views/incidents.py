@@ -17,6 +17,7 @@ from alerts.forms import NoteForm
 from alerts.models import Incident
 from budgets import charts
 from budgets.contexts.frame import Frame
+from budgets.contexts.marks import change_markers
 from budgets.errors import Refusal
 from budgets.pages import PageRequest, answer_chart, answer_page
 from budgets.roles import Role, has_role, require_role
@@ -96,7 +97,12 @@ def incident_chart(request: PageRequest, pk: int, name: str, form: str) -> HttpR
         series,
         subject=target[1],
         limit_word="latency budget" if target[0].startswith("milestone:") else "allocation",
-        markers=contexts.chart_markers(found),
+        markers=[
+            *contexts.chart_markers(found),
+            *change_markers(
+                found.feature, found.milestone, environment=found.environment, start=start, end=end
+            ),
+        ],
         size="large" if name == "latency" else "small",
     )
     return answer_chart(request, chart, form=form, name=f"incident-{pk}-{name}")

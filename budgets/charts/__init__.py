@@ -9,7 +9,8 @@
 from .allocation import allocation_against_observed, allocation_height
 from .error_budget import burn_down
 from .frame import HEIGHT_PX, Chart, Size, time_ticks
-from .over_time import Marker, percentile_lines
+from .marks import Marker
+from .over_time import percentile_lines
 from .values import plain
 
 __all__ = [

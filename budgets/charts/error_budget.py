@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +11,7 @@ from budgets import formats
 from budgets.burn_rates import error_budget
 
 from .frame import HEIGHT_PX, Chart, axis, empty_note, end_labels, make_layout, steps, time_axis
+from .marks import Marker, draw_marks, marks_by_step, marks_sentence, with_base
 from .values import naive, rfc3339
 
 if TYPE_CHECKING:
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 _DEEPEST: Final = -200.0  # per cent of an error budget; the axis goes no further down
 
 
-def burn_down(series: TimeSeries, *, objective: Decimal, window_end: datetime) -> Chart:
+def burn_down(
+    series: TimeSeries, *, objective: Decimal, window_end: datetime, markers: Sequence[Marker] = ()
+) -> Chart:
     """How the error budget of the objective's window was spent: from 100 % down, below zero where overspent.
 
     `series` covers the window. What the window allows is known only at its end, so the last point is the
@@ -30,7 +34,9 @@ def burn_down(series: TimeSeries, *, objective: Decimal, window_end: datetime) -
     start = series.start[0]
 
     x, y, hover = [naive(start)], [100.0], [f"{formats.instant(start)}<br>100{formats.NBSP}% left"]
-    rows, records = [], []
+    rows: list[list[str]] = []
+    records: list[list[Any]] = []
+    changes_of = marks_by_step(markers, series.start, series.step)
     spent = 0
     for at, judged_count, bad_count in zip(series.start, judged, bad, strict=True):
         spent += bad_count
@@ -42,7 +48,7 @@ def burn_down(series: TimeSeries, *, objective: Decimal, window_end: datetime) -
             f"{formats.instant(until)}<br>{formats.percent(ratio)} left<br>"
             f"{formats.count(bad_count)} bad of {formats.count(judged_count)} in this step"
         )
-        records.append([rfc3339(at), judged_count, bad_count, ratio])
+        records.append([rfc3339(at), judged_count, bad_count, ratio, changes_of(len(records))])
         if judged_count:
             rows.append(
                 [
@@ -95,6 +101,7 @@ def burn_down(series: TimeSeries, *, objective: Decimal, window_end: datetime) -
     )
     ticks = steps(bottom, 100, 5)
     has_data = sum(judged) > 0
+    marks = draw_marks(markers, start=start, end=window_end, size="large")
     layout = make_layout(
         size="large",
         x=time_axis(start, window_end),
@@ -103,22 +110,25 @@ def burn_down(series: TimeSeries, *, objective: Decimal, window_end: datetime) -
             [(value, f"{formats.exact(value)}{formats.NBSP}%") for value in ticks],
             zeroline=True,
         ),
-        annotations=[
-            *(
-                end_labels(
+        **with_base(
+            marks,
+            [
+                *end_labels(
                     [("left", remaining), ("even pace", 0.0)], 106, HEIGHT_PX["large"] - 42, bottom=bottom
-                )
-            ),
-            *([] if has_data else [empty_note("Nothing was judged in this window.")]),
-        ],
+                ),
+                *([] if has_data else [empty_note("Nothing was judged in this window.")]),
+            ],
+        ),
     )
     return Chart(
         data=data if has_data else [],
         layout=layout,
-        summary=_burn_down_summary(sum(bad), allowed_bad, remaining / 100, has_data=has_data),
+        summary=_burn_down_summary(sum(bad), allowed_bad, remaining / 100, has_data=has_data)
+        + marks_sentence(marks),
         columns=["Start (UTC)", "Judged", "Bad", "Error budget left"],
         rows=rows,
-        fields=["start", "judged", "bad", "remaining_ratio"],
+        fields=["start", "judged", "bad", "remaining_ratio", "changes"],
+        changes=marks.rows,
         records=records,
     )
 

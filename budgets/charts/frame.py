@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -30,7 +30,7 @@ class Chart:
     """A figure, what it shows in a sentence, its numbers as a table, and the same for programs.
 
     `columns` and `rows` are texts to be read. `records` are raw values under the names in `fields`, with
-    their units in the names.
+    their units in the names. `changes` are instant, kind and text of what is marked, for a table of its own.
     """
 
     data: list[dict[str, Any]]
@@ -40,6 +40,7 @@ class Chart:
     rows: list[list[str]]
     fields: list[str]
     records: list[list[Any]]
+    changes: list[list[str]] = field(default_factory=list)
 
     def document(self) -> dict[str, Any]:
         """What the browser fetches to draw it."""
@@ -47,6 +48,7 @@ class Chart:
             "figure": {"data": self.data, "layout": self.layout},
             "summary": self.summary,
             "table": {"columns": self.columns, "rows": self.rows},
+            "changes": {"columns": ["At (UTC)", "Change", "What"], "rows": self.changes},
         }
 
 
@@ -58,13 +60,18 @@ def make_layout(
     height: int | None = None,
     margin: dict[str, int] | None = None,
     narrow: dict[str, Any] | None = None,
+    narrower: list[dict[str, Any]] | None = None,
     **rest: Any,
 ) -> dict[str, Any]:
-    """The layout that all charts share. `narrow` is what a phone puts in place of the same keys."""
+    """The layout that all charts share. `narrow` is what a phone puts in place of the same keys; `narrower` are
+    the annotations of charts below so many pixels, the widest first."""
     return {
         "height": height or HEIGHT_PX[size],
         "margin": margin or {"l": 64, "r": 96, "t": 14, "b": 28},
-        "meta": {"narrow": narrow or {"margin": {"l": 58, "r": 86, "t": 14, "b": 28}}},
+        "meta": {
+            "narrow": narrow or {"margin": {"l": 58, "r": 86, "t": 14, "b": 28}},
+            "narrower": narrower or [],
+        },
         "font": {"size": FONT_PX, "color": "var(--ink-soft)", "family": _FONT},
         "paper_bgcolor": "var(--surface)",
         "plot_bgcolor": "var(--surface)",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +10,7 @@ from budgets import formats
 from budgets.histogram import AtLeast
 
 from .frame import (
-    FONT_PX,
     HEIGHT_PX,
-    LABEL_GAP_PX,
     Chart,
     Size,
     duration_axis,
@@ -24,19 +20,11 @@ from .frame import (
     time_axis,
     top_of,
 )
-from .values import LINES, Percentile, as_ms, as_raw, naive, plain, rfc3339
+from .marks import Marker, Marks, draw_marks, marks_by_step, marks_sentence, with_base
+from .values import LINES, Percentile, as_ms, as_raw, naive, rfc3339
 
 if TYPE_CHECKING:
     from budgets.status import TimeSeries
-
-
-@dataclass(frozen=True)
-class Marker:
-    """Something that happened at an instant: a new version, an incident that opened."""
-
-    at: datetime
-    text: str
-    color: str = "var(--ink-soft)"
 
 
 def percentile_lines(
@@ -113,22 +101,25 @@ def percentile_lines(
     if limits:
         labels.append((f"limit {formats.limit(limits[-1])}", float(limits[-1])))
     plot_px = HEIGHT_PX[size] - 42
+    marks = draw_marks(markers, start=series.start[0], end=end, size=size) if end else Marks()
     layout = make_layout(
         size=size,
         # Half a step of room, or a lone point in the first one would be cut in two.
         x=time_axis(series.start[0], end, room=series.step / 2) if end else {},
         y=duration_axis(top, unit, at_most=5 if size == "large" else 3),
-        shapes=[_vertical(marker) for marker in _within(markers, series)],
-        annotations=[
-            *end_labels(labels, top, plot_px),
-            *(_marker_label(marker, series, i % 3) for i, marker in enumerate(_within(markers, series))),
-            *([empty_note("Nothing was measured in this range.")] if all(is_quiet) else []),
-        ],
+        **with_base(
+            marks,
+            [
+                *end_labels(labels, top, plot_px),
+                *([empty_note("Nothing was measured in this range.")] if all(is_quiet) else []),
+            ],
+        ),
     )
+    changes_of = marks_by_step(markers, series.start, series.step)
     return Chart(
         data=data,
         layout=layout,
-        summary=_lines_summary(series, subject=subject, limit_word=limit_word),
+        summary=_lines_summary(series, subject=subject, limit_word=limit_word) + marks_sentence(marks),
         columns=[
             "Start (UTC)",
             "Requests",
@@ -164,7 +155,9 @@ def percentile_lines(
             "p50_ms",
             "p95_ms",
             "p99_ms",
+            "changes",
         ],
+        changes=marks.rows,
         records=[
             [
                 rfc3339(series.start[i]),
@@ -175,6 +168,7 @@ def percentile_lines(
                 series.timeouts[i],
                 series.limit_ms[i],
                 *(as_raw(values[name][i]) for name, _ in LINES),
+                changes_of(i),
             ]
             for i in range(len(series.start))
         ],
@@ -189,47 +183,6 @@ def _top_over_time(finite: Sequence[float], limits: Sequence[float], p99: Sequen
     usual = measured[int(0.9 * (len(measured) - 1))] if measured else 0.0
     most = max([*finite, *limits])
     return min(most, max(2 * max(limits), 1.25 * usual)) * 1.08
-
-
-def _vertical(marker: Marker) -> dict[str, Any]:
-    return {
-        "type": "line",
-        "xref": "x",
-        "yref": "paper",
-        "x0": naive(marker.at),
-        "x1": naive(marker.at),
-        "y0": 0,
-        "y1": 1,
-        "line": {"color": marker.color, "dash": "dot", "width": 1.5},
-    }
-
-
-def _marker_label(marker: Marker, series: TimeSeries, level: int) -> dict[str, Any]:
-    """Beside its line, on the side with more room: at the right edge stand the names of the lines.
-
-    Neighbours stand on different levels, 0 being the top, so that close ones can be read.
-    """
-    is_late = marker.at - series.start[0] > series.start[-1] + series.step - marker.at
-    return {
-        "x": naive(marker.at),
-        "xanchor": "right" if is_late else "left",
-        "xshift": -3 if is_late else 3,
-        "yref": "paper",
-        "y": 1,
-        "yanchor": "top",
-        "yshift": -level * LABEL_GAP_PX,
-        "text": plain(marker.text, at_most=24),
-        "showarrow": False,
-        "bgcolor": "var(--surface)",
-        "font": {"color": "var(--ink)", "size": FONT_PX - 1},
-    }
-
-
-def _within(markers: Sequence[Marker], series: TimeSeries) -> list[Marker]:
-    if not series.start:
-        return []
-    end = series.start[-1] + series.step
-    return [marker for marker in markers if series.start[0] < marker.at <= end]
 
 
 def _hover_texts(series: TimeSeries, *, limit_word: str, unit: str) -> list[str]:

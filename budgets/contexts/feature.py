@@ -413,15 +413,6 @@ def _version_rows(feature: Feature, milestone: str, in_force: int | None, now: d
     ]
 
 
-def version_markers(feature: Feature, milestone: str) -> list[charts.Marker]:
-    """Where versions of a milestone's latency budget took effect. The first has been in force always."""
-    changes = LatencyBudget.objects.filter(feature=feature, milestone=milestone, version__gt=1)
-    return [
-        charts.Marker(at, f"v{version}")
-        for version, at in changes.order_by("version").values_list("version", "effective_from")
-    ]
-
-
 def _chart_places(feature: Feature, status: FeatureStatus, window: str | None) -> dict[str, Any]:
     within = range_words(status, window)
     name = milestone_name(status.milestone)

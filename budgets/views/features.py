@@ -21,6 +21,7 @@ from budgets.contexts.frame import (
     page_url,
     visible_features,
 )
+from budgets.contexts.marks import change_markers
 from budgets.contexts.parts import milestone_name
 from budgets.errors import Refusal
 from budgets.models import Feature, Milestone, Series
@@ -160,7 +161,9 @@ def _percentiles(request: PageRequest, found: Feature) -> Chart:
         get_timeseries(found, target=target, environment=environment, start=start, end=end, now=now),
         subject=milestone_name(name) if is_milestone else name,
         limit_word="latency budget" if is_milestone else "allocation",
-        markers=feature_context.version_markers(found, name if is_milestone else milestone),
+        markers=change_markers(
+            found, name if is_milestone else milestone, environment=environment, start=start, end=end
+        ),
         size="large" if is_milestone else "small",
     )
 
@@ -172,7 +175,12 @@ def _burn_down(request: PageRequest, found: Feature) -> Chart:
     series = get_timeseries(
         found, target=f"milestone:{milestone}", environment=environment, start=start, end=end, now=now
     )
-    return charts.burn_down(series, objective=objective, window_end=end)
+    return charts.burn_down(
+        series,
+        objective=objective,
+        window_end=end,
+        markers=change_markers(found, milestone, environment=environment, start=start, end=end),
+    )
 
 
 _CHARTS = {"allocation": _allocation, "percentiles": _percentiles, "burn-down": _burn_down}

@@ -26,6 +26,7 @@ from alerts.models import (
     RuleState,
     Silence,
 )
+from budgets.annotations import add_annotation
 from budgets.models import Component, Feature, Membership, Team, User
 from tests.factories import NOW, make_channel, make_feature, make_team, make_traffic
 from tests.people import PASSWORD, make_person
@@ -584,6 +585,19 @@ class TestCharts:
             "opened",
             "acknowledged",
         ]
+
+    def test_every_chart_marks_what_people_and_programs_marked(
+        self, viewer: Client, feature: Feature, incident: Incident
+    ) -> None:
+        make_traffic(feature, at=NOW - timedelta(minutes=45), count=20, over=2, milestone="first_token")
+        make_traffic(feature, at=NOW - timedelta(minutes=45), count=20, over=2, component="tools")
+        at = (incident.opened_at - timedelta(minutes=5)).isoformat()
+        deploy = {"kind": "deploy", "text": "roll-out 7", "feature": feature.slug, "at": at}
+        add_annotation(team=feature.team, document=deploy, actor="a test", now=NOW)
+        for name in ("latency", "cause"):
+            drawn = json.loads(viewer.get(f"{incident.get_absolute_url()}charts/{name}.json").content)
+            marked = [row[1:] for row in drawn["changes"]["rows"]]
+            assert marked == [["Deploy", "roll-out 7"], ["Incident", "opened"]], name
 
     def test_a_resolved_incidents_chart_ends_with_it(self, viewer: Client, feature: Feature) -> None:
         incident = open_one(feature, minutes_ago=300)

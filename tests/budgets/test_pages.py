@@ -431,7 +431,7 @@ class TestFeaturePage:
 
         assert "2 in force" in text
         assert "prompts grew" in text
-        assert "v2" in [a.get("text") for a in drawn["figure"]["layout"]["annotations"]]
+        assert "limits v2" in [a.get("text") for a in drawn["figure"]["layout"]["annotations"]]
         limits = next(t["y"] for t in drawn["figure"]["data"] if t["name"] == "latency budget")
         assert {3000.0, 3500.0} == set(limits)
 

@@ -68,6 +68,10 @@
     if (width < NARROW_PX) {
       for (const [key, value] of Object.entries(layout.meta.narrow)) layout[key] = { ...layout[key], ...value };
     }
+    // Labels of what happened: as many as have room, the widest place first.
+    for (const { below_px, annotations } of layout.meta.narrower) {
+      if (width < below_px) layout.annotations = annotations;
+    }
     const axis = layout.xaxis;
     if (!axis || !axis.tickvals) return layout;
     const room = Math.max(1, Math.floor((width - layout.margin.l - layout.margin.r) / TICK_PX));
@@ -125,11 +129,18 @@
   function tabulate(figure) {
     const state = drawn.get(figure);
     if (!state.document) return;
-    const { columns, rows } = state.document.table;
+    const label = figure.querySelector(".chart-plot").getAttribute("aria-label");
+    const { table, changes } = state.document;
+    const tables = [tableOf(table, label)];
+    if (changes.rows.length) tables.push(tableOf(changes, `Changes within: ${label}`));
+    figure.querySelector(".table-scroll").replaceChildren(...tables);
+  }
+
+  function tableOf({ columns, rows }, label) {
     const table = document.createElement("table");
     const caption = table.createCaption();
     caption.className = "visually-hidden";
-    caption.textContent = figure.querySelector(".chart-plot").getAttribute("aria-label");
+    caption.textContent = label;
     const head = table.createTHead().insertRow();
     for (const column of columns) {
       const cell = document.createElement("th");
@@ -142,7 +153,7 @@
       const line = body.insertRow();
       for (const value of row) line.insertCell().textContent = value;
     }
-    figure.querySelector(".table-scroll").replaceChildren(table);
+    return table;
   }
 
   const observer = new IntersectionObserver((entries) => {
