@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -83,6 +84,20 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class ShiftLine:
+    """Who is on call from when, and until when, or "" where that lies beyond what is looked at; times outside the hours
+    interrupt it where it `is_within_hours`. `tone` as in the calendar."""
+
+    who: str
+    why: str
+    starts: str
+    ends: str
+    tone: str
+    is_now: bool
+    is_within_hours: bool
+
+
+@dataclass(frozen=True)
 class OverrideLine:
     """An override, its bounds by the clock of the schedule's zone."""
 
@@ -100,6 +115,10 @@ class SchedulePage:
     weeks: list[list[CalendarDay]]
     gaps: list[Gap]
     more_gaps: int
+    shifts: list[ShiftLine]
+    """The same weeks as a list, from now on."""
+    next: ShiftLine | None
+    """Who is on call after who is now."""
     rotation: list[tuple[str, str]]
     hours: list[str]
     overrides: list[OverrideLine]
@@ -128,11 +147,13 @@ def schedule_page(schedule: Schedule, *, now: datetime) -> SchedulePage:
         CalendarDay(day, day == today, day < today, list(_entries(found, start, end, zone, people, tones)))
         for day, start, end in zip(days, midnights, midnights[1:], strict=False)
     ]
+    coming = stretches(rota, now, horizon)
     gaps = [
         Gap(in_zone(one.starts_at, zone), in_zone(one.ends_at, zone), REASONS[one.because])
-        for one in stretches(rota, now, horizon)
+        for one in coming
         if one.person is None and one.because != Because.OUTSIDE_HOURS and one.starts_at < midnights[-1]
     ]
+    shifts = _shifts(coming, now, midnights[-1], zone, people, tones)
     shift = on_call([schedule.pk], at=now)[schedule.pk]
     return SchedulePage(
         schedule=schedule,
@@ -142,6 +163,8 @@ def schedule_page(schedule: Schedule, *, now: datetime) -> SchedulePage:
         weeks=[calendar[n : n + 7] for n in range(0, len(calendar), 7)],
         gaps=gaps[:5],
         more_gaps=max(0, len(gaps) - 5),
+        shifts=shifts,
+        next=next((one for one in shifts if not one.is_now), None),
         rotation=[
             ("nobody: a gap", "gap")
             if place is None
@@ -196,6 +219,46 @@ def _entries(
             yield CalendarEntry(starts, "–", REASONS[one.because], "idle")
         else:
             yield CalendarEntry(starts, "nobody", REASONS[one.because], "gap")
+
+
+def _shifts(
+    found: Sequence[Stretch],
+    now: datetime,
+    until: datetime,
+    time_zone: str,
+    people: dict[int, User],
+    tones: dict[int, str],
+) -> list[ShiftLine]:
+    """Those that begin before an instant. Neighbours in which the same holds are one, also those with times outside the
+    hours between them."""
+    runs: list[list[Stretch]] = []
+    for one in found:
+        if one.because == Because.OUTSIDE_HOURS:
+            continue
+        if runs and (runs[-1][-1].person, runs[-1][-1].because) == (one.person, one.because):
+            runs[-1].append(one)
+        else:
+            runs.append([one])
+    lines = []
+    for run in runs:
+        first, last = run[0], run[-1]
+        if first.starts_at >= until:
+            break
+        # What nobody is seen to take over from goes on.
+        is_open = run is runs[-1] and last.ends_at >= until
+        who = "nobody" if first.person is None else people[first.person].email
+        lines.append(
+            ShiftLine(
+                who=who,
+                why="an override" if first.because == Because.OVERRIDE else REASONS.get(first.because, ""),
+                starts=in_zone(first.starts_at, time_zone),
+                ends="" if is_open else in_zone(last.ends_at, time_zone),
+                tone="gap" if first.person is None else tones.get(first.person, "tone-override"),
+                is_now=first.starts_at <= now,
+                is_within_hours=any(one.ends_at != after.starts_at for one, after in pairwise(run)),
+            )
+        )
+    return lines
 
 
 # Escalation policies

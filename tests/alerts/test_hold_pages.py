@@ -364,6 +364,35 @@ def test_a_schedule_is_made_shown_with_its_gaps_and_changed(
     assert "mon, fri 09:00–24:00" in read(viewer, f"schedules/{schedule.pk}/")
 
 
+def test_a_schedule_says_who_is_next_and_lists_its_shifts_as_well(team: Team, editor: Client) -> None:
+    """NOW is a Saturday. What a phone shows in place of the calendar."""
+    document = {
+        "time_zone": "Europe/Berlin",
+        "starts_on": "2026-11-16",
+        "hands_over_at": "09:00",
+        "people": ["ada@example.com", "kim@example.com", None],
+        "hours": [{"days": ["mon", "tue", "wed", "thu", "fri"], "from": "09:00", "to": "17:00"}],
+    }
+    with time_machine.travel("2026-11-19T08:30:00Z", tick=False):
+        made = save_schedule(team=team, name="primary", document=document, actor="a test", now=timezone.now())
+        said = read(editor, f"schedules/{made.schedule.pk}/")
+    assert "Then kim@example.com, from Mon 23 Nov, 09:00 CET." in said
+    listed = said.partition("ada@example.com now until")[2]
+    assert listed.startswith(" Fri 20 Nov, 17:00 CET, within the hours")
+    for shift in (
+        "kim@example.com Mon 23 Nov, 09:00 CET – Fri 27 Nov, 17:00 CET, within the hours",
+        "nobody Mon 30 Nov, 09:00 CET – Fri 4 Dec, 17:00 CET, within the hours; the turn is a gap",
+        "ada@example.com Mon 7 Dec, 09:00 CET – Fri 11 Dec, 17:00 CET, within the hours",
+    ):
+        assert shift in listed
+
+
+def test_who_is_on_call_alone_is_so_in_all_weeks(team: Team, editor: Client) -> None:
+    _schedules(team, 1)
+    schedule = Schedule.objects.get()
+    assert "ada@example.com now all these weeks" in read(editor, f"schedules/{schedule.pk}/")
+
+
 def test_an_override_is_added_shown_and_taken_back(team: Team, editor: Client) -> None:
     editor.post(f"{BASE}schedules/new/", SCHEDULE)
     schedule = Schedule.objects.get()

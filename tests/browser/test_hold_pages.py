@@ -169,6 +169,12 @@ def test_two_members_go_on_call_one_takes_over_and_a_policy_tells_them(
     assert shift.person is not None
     expect(page.locator(".verdict")).to_contain_text(shift.person.email)
     look("a schedule")
+    page.set_viewport_size({"width": 390, "height": 900})
+    expect(page.locator(".calendar")).to_be_hidden()
+    expect(page.locator(".shift-list").first).to_contain_text(f"{shift.person.email} now")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    expect(page.locator(".calendar")).to_be_visible()
+    expect(page.locator(".shift-list").first).to_be_hidden()
 
     other = {"ada@example.com": EMAIL, EMAIL: "ada@example.com"}[shift.person.email]
     local = timezone.now().astimezone(ZoneInfo("America/New_York")).replace(second=0, microsecond=0)
