@@ -94,11 +94,13 @@ class Installation:
     def start_beat(self, name: str = "beat") -> None:
         self._start_celery(name, "beat", "--schedule", str(self.data_dir / name))
 
+    def kill(self, name: str) -> None:
+        """Kills all of it, as the kernel does where memory is short or a machine goes away."""
+        os.killpg(self.processes[name].pid, signal.SIGKILL)
+        self.end(name)
+
     def kill_worker(self) -> None:
-        """Kills all of the worker, as the kernel does where memory is short or a machine goes away."""
-        worker = self.processes["worker"]
-        os.killpg(worker.pid, signal.SIGKILL)
-        self.end("worker")
+        self.kill("worker")
 
     def kill_pool(self) -> None:
         """Kills the processes in which tasks run, and leaves the one that receives them."""

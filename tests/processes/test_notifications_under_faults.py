@@ -95,6 +95,8 @@ def test_every_message_arrives_whatever_is_killed_or_stopped(
         *kills,
         "killed-while-sending",
         "pool-killed-while-evaluating",
+        "web-killed",
+        "beat-and-worker-killed",
         "redis-away",
         "postgresql-restarted-while-sending",
         "two-beats",
@@ -143,7 +145,18 @@ def test_every_message_arrives_whatever_is_killed_or_stopped(
         assert eventually(lambda: installation.value_of(waiting) > 0, seconds=60)
         installation.kill_pool()
 
-    # 4. Redis is away, and nothing rings.
+    # 4. kill -9 of the web process that has just accepted it; and of beat, while no worker is there that a hint reaches.
+    tip(installation, "web-killed")
+    installation.kill("web")
+    installation.start_web()
+    installation.kill("beat")
+    installation.kill_worker()
+    tip(installation, "beat-and-worker-killed")
+    installation.start_worker()
+    installation.start_beat()
+    assert eventually(lambda: is_recorded("beat-and-worker-killed"), seconds=ARRIVES_WITHIN_S)
+
+    # 5. Redis is away, and nothing rings.
     installation.servers.stop_valkey()
     tip(installation, "redis-away")
     time.sleep(REDIS_OUTAGE_S)  # how long it is away
@@ -153,7 +166,7 @@ def test_every_message_arrives_whatever_is_killed_or_stopped(
         "worker"
     )
 
-    # 5. PostgreSQL is restarted between sending and recording.
+    # 6. PostgreSQL is restarted between sending and recording.
     held = Hold(receiver)
     tip(installation, "postgresql-restarted-while-sending")
     held.wait()
@@ -164,7 +177,7 @@ def test_every_message_arrives_whatever_is_killed_or_stopped(
     installation.servers.stop_postgres()
     installation.servers.start_postgres()
 
-    # 6. Two beats ring for the same work.
+    # 7. Two beats ring for the same work.
     installation.start_beat("second-beat")
     tip(installation, "two-beats")
 
@@ -175,12 +188,30 @@ def test_every_message_arrives_whatever_is_killed_or_stopped(
     )
     assert eventually(lambda: installation.value_of(undelivered) == 0, seconds=ARRIVES_WITHIN_S)
 
-    # 7. The receiver fails for three tries.
+    # 8. The receiver fails for three tries.
     receiver.answer(Reply(503), Reply(500), Reply(429, {"Retry-After": "1"}))
     tip(installation, "receiver-fails")
     assert eventually(lambda: copies_of("receiver-fails") == 4, seconds=ARRIVES_WITHIN_S)
     assert eventually(lambda: installation.value_of(undelivered) == 0, seconds=ARRIVES_WITHIN_S)
     installation.end("second-beat")
+
+    # 9. A person resolves it, and everything that works is killed before anybody could be told.
+    incident = installation.value_of(
+        "SELECT i.id FROM alerts_incident i JOIN budgets_feature f ON f.id = i.feature_id WHERE f.slug = 'none'"
+    )
+    assert installation.ask("POST", f"/api/v1/incidents/{incident}/resolve", {"note": "over"}).status == 200
+    installation.kill_worker()
+    installation.start_worker()
+    assert eventually(lambda: installation.value_of(undelivered) == 0, seconds=ARRIVES_WITHIN_S)
+    ends = [one for one in receiver.requests if one.json()["type"] == "incident.resolved"]
+    assert {one.json()["data"]["incident"]["feature"] for one in ends} == {"none"}
+    assert len({one.headers["webhook-id"] for one in ends}) == 1
+    assert len(ends) <= 2
+    # What came, when and under which id; pytest -rP shows it.
+    for one in receiver.requests:
+        message = one.json()
+        about = message["data"]["incident"]["feature"]
+        print(f"{one.arrived_at:%H:%M:%S.%f} {message['type']:<18} {about:<36} {one.headers['webhook-id']}")
 
     ids: dict[str, set[str]] = defaultdict(set)
     for one in openings():
