@@ -74,6 +74,36 @@ def test_on_call_walks_from_the_login_to_an_acknowledged_incident(visit: Visit, 
     assert Incident.objects.get().acknowledged_by == EMAIL
 
 
+_LAYOUTS = """
+[...document.querySelectorAll("figure[data-state=drawn] .chart-plot")].map((place) => [
+  place.clientWidth - Math.round(place.querySelector(".main-svg").getBoundingClientRect().width),
+  place.layout.margin.l,
+  place.layout.margin.r,
+  place.layout.xaxis && place.layout.xaxis.tickvals && place.layout.xaxis.tickvals.length,
+])
+"""
+
+
+def test_a_chart_fits_its_place_whatever_changed_its_width(visit: Visit, feature: Feature) -> None:
+    """Margins and ticks as well, and nobody sees it as wide as before, also where the theme changes at once."""
+    page = visit.page
+    visit.go("/login/")
+    visit.log_in(EMAIL, PASSWORD)
+    at: dict[int, object] = {}
+    for width in (1280, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        visit.go("/features/support-chat/")
+        visit.draw_all_charts()
+        at[width] = page.evaluate(_LAYOUTS)
+    assert at[390] != at[1280]
+    for width, theme in ((1280, "light"), (390, "light"), (1280, "dark"), (390, "light")):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        two_frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        page.evaluate(two_frames)
+        assert page.evaluate(_LAYOUTS) == at[width], (width, theme)
+
+
 def test_axe_finds_nothing_nothing_scrolls_sideways_and_every_target_can_be_hit(
     visit: Visit, feature: Feature
 ) -> None:

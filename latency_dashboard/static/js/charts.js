@@ -6,7 +6,7 @@
   const bundle = document.currentScript.dataset.plotly;
   const NARROW_PX = 420;
   const TICK_PX = 52; // room that the text of a tick takes
-  const drawn = new WeakMap(); // figure element → { etag, document, isVisible, isStale, isBusy }
+  const drawn = new WeakMap(); // figure element → { etag, document, width, isVisible, isStale, isBusy }
   const figures = [...document.querySelectorAll("figure[data-chart]")];
   if (!figures.length) return;
 
@@ -107,14 +107,17 @@
   }
 
   async function paint(figure, library) {
-    const { document: answer } = drawn.get(figure);
+    const state = drawn.get(figure);
+    const { document: answer } = state;
     const place = figure.querySelector(".chart-plot");
+    state.width = place.clientWidth;
     const colors = new Map();
     const data = themed(answer.figure.data, false, colors);
-    const layout = fitted(themed(answer.figure.layout, false, colors), place.clientWidth);
+    const layout = fitted(themed(answer.figure.layout, false, colors), state.width);
+    if (state.width) layout.width = state.width; // left to itself, it keeps the first one
     await library.react(place, data, layout, {
       displayModeBar: false,
-      responsive: true,
+      responsive: false, // see below: another width has other margins and ticks as well
       scrollZoom: false,
       doubleClick: false,
       showTips: false,
@@ -164,9 +167,19 @@
     }
   }, { rootMargin: "300px 0px" });
 
+  // Within the frame in which the width changed, so that nobody sees a chart of the width before.
+  const resizing = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+      const figure = target.closest("figure");
+      const { document: answer, width } = drawn.get(figure);
+      if (answer && window.Plotly && target.clientWidth && target.clientWidth !== width) paint(figure, window.Plotly);
+    }
+  });
+
   for (const figure of figures) {
-    drawn.set(figure, { etag: null, document: null, isVisible: false, isStale: true, isBusy: false });
+    drawn.set(figure, { etag: null, document: null, width: 0, isVisible: false, isStale: true, isBusy: false });
     observer.observe(figure);
+    resizing.observe(figure.querySelector(".chart-plot"));
     figure.querySelector(".chart-numbers").addEventListener("toggle", (event) => {
       if (event.target.open) tabulate(figure);
     });
