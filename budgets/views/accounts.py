@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.auth import REDIRECT_FIELD_NAME
 from django.contrib.auth.views import LoginView, PasswordChangeView, PasswordResetConfirmView
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -41,6 +42,12 @@ class _SignIn(LoginView):
             return kept_forms.show(request, kept)
         return super().dispatch(request, *args, **kwargs)
 
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        # From the page of who was locked out: nobody has tried to log in.
+        if "username" not in request.POST and self._kept():
+            return self.render_to_response(self.get_context_data(form=SignInForm(request)))
+        return super().post(request, *args, **kwargs)
+
     def form_valid(self, form: Any) -> HttpResponse:
         answer = super().form_valid(form)
         kept = self._kept()
@@ -61,10 +68,17 @@ sign_in = _by_form(_SignIn.as_view())
 def locked_out(
     request: HttpRequest, response: HttpResponse | None, credentials: dict[str, Any] | None
 ) -> HttpResponse:
-    """Says when to try again, in place of the answer to a login that was not even looked at."""
+    """Says when to try again, in place of the answer to a login that was not even looked at. A form that waits for the
+    login goes on waiting."""
     now = timezone.now()
     until = locked_until(account=account_of(request, credentials), network=client_network(request), now=now)
-    context = {"until": until, "minutes": math.ceil((until - now).total_seconds() / 60) or 1}
+    kept_form = request.POST.get(kept_forms.FIELD, "")
+    context = {
+        "until": until,
+        "minutes": math.ceil((until - now).total_seconds() / 60) or 1,
+        "kept_form": kept_form if kept_forms.read(kept_form) else "",
+        "next": request.POST.get(REDIRECT_FIELD_NAME, ""),
+    }
     locked = render(request, "registration/locked.html", context, status=429)
     locked["Retry-After"] = str(max(1, math.ceil((until - now).total_seconds())))
     add_never_cache_headers(locked)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import time_machine
+from axes.models import AccessAttempt
+from django.conf import settings
 from django.contrib.sessions.models import Session
 from django.http import HttpResponse
 from django.test import Client
@@ -98,6 +100,34 @@ def test_a_wrong_password_and_a_reload_lose_nothing(browser: Client, team: Team)
     )
     for page in (shown, again):
         assert fields_of(page, NEW)["name"] == ["on-call"]
+
+
+def test_who_is_locked_out_loses_nothing_either(browser: Client, team: Team) -> None:
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        asked = post(browser, NEW, TYPED, **FROM_PAGE)
+        for _ in range(settings.AXES_FAILURE_LIMIT):
+            locked = log_in(browser, asked, password="not this one")
+        assert locked.status_code == 429
+        assert "What you typed is kept" in locked.content.decode()
+        attempts = AccessAttempt.objects.get().failures_since_start
+
+        clock.shift(timedelta(minutes=16))
+        back = browser.post("/login/", fields_of(locked, "/login/"))
+        assert back.status_code == 200
+        assert "This field is required" not in back.content.decode()
+        assert AccessAttempt.objects.get().failures_since_start == attempts
+        assert fields_of(back, "/login/")["next"] == [NEW]
+        assert fields_of(log_in(browser, back), NEW)["name"] == ["on-call"]
+
+
+def test_the_page_of_who_is_locked_out_carries_nothing_that_was_not_signed(browser: Client) -> None:
+    token = browser.cookies["csrftoken"].value
+    made_up = {"username": EMAIL, "password": "wrong", "kept_form": "made up", "csrfmiddlewaretoken": token}
+    for _ in range(settings.AXES_FAILURE_LIMIT):
+        locked = browser.post("/login/", made_up)
+    assert locked.status_code == 429
+    assert "made up" not in locked.content.decode()
+    assert 'href="/login/">Back to the login' in locked.content.decode()
 
 
 def test_secrets_are_left_out_and_said_to_be(browser: Client, team: Team) -> None:
