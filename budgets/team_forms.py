@@ -14,7 +14,7 @@ from budgets.models import IngestKey, Membership
 
 # What a scope allows, a line each, as the form says it.
 SCOPE_LINES = {
-    IngestKey.Scope.INGEST: "ingest: send measurements. All that a service needs.",
+    IngestKey.Scope.INGEST: "ingest: send measurements, mark deploys. All that a service or a deploying job needs.",
     IngestKey.Scope.READ: "read: read features, status, time series, incidents and channels.",
     IngestKey.Scope.WRITE: "write: declare features, channels, silences and schedules, act on incidents.",
 }

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from budgets.views import accounts, audit, batches, editor, features, invitations, keys, teams
+from budgets.views import accounts, annotations, audit, batches, editor, features, invitations, keys, teams
 
 urlpatterns = [
     path("", features.overview, name="overview"),
@@ -41,6 +41,12 @@ urlpatterns = [
     path("features/<slug:slug>/", features.feature, name="feature"),
     path("features/<slug:slug>/edit/", editor.edit, name="feature-edit"),
     path("features/<slug:slug>/versions/", editor.versions, name="feature-versions"),
+    path("features/<slug:slug>/annotations/", annotations.annotation_list, name="feature-annotations"),
+    path(
+        "features/<slug:slug>/annotations/<int:pk>/delete/",
+        annotations.delete,
+        name="feature-annotation-delete",
+    ),
     path("features/<slug:slug>/archive/", editor.archive, name="feature-archive"),
     path("features/<slug:slug>/restore/", editor.restore, name="feature-restore"),
     path("archived/", editor.archived, name="archived-features"),

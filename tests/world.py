@@ -87,6 +87,7 @@ class World:
         pk = {
             "/incidents": self.incident.pk,
             "/rules": self.rule.pk,
+            "/annotations": self.annotation.pk,
             "/channels": self.channel.pk,
             "/keys": self.key.pk,
             "/invitations": self.invitation.pk,

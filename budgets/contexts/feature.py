@@ -22,7 +22,7 @@ from budgets.burn_rates import (
 )
 from budgets.errors import Refusal
 from budgets.limits import budgets_in_force
-from budgets.models import Feature, LatencyBudget, Milestone
+from budgets.models import Annotation, Feature, LatencyBudget, Milestone
 from budgets.status import DEFAULT_WINDOW_DAYS, WINDOWS, ComponentStatus, FeatureStatus
 from budgets.tiles import Counts, Percentiles
 
@@ -39,6 +39,8 @@ from .parts import (
     worst_component,
     worst_state,
 )
+
+ANNOTATIONS_SHOWN = 6
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ class FeaturePage:
     tiers: list[TierRow] = field(default_factory=list)
     tier_notes: list[str] = field(default_factory=list)
     versions: list[VersionRow] = field(default_factory=list)
+    annotations: list[Annotation] = field(default_factory=list)
     allocation_chart: ChartPlace | None = None
     milestone_chart: ChartPlace | None = None
     component_charts: list[ChartPlace] = field(default_factory=list)
@@ -205,6 +208,7 @@ def feature_page(
             f"The threshold of {tier.long} was {tier.change_note}." for _, tier in tiers if tier.change_note
         ],
         versions=_version_rows(feature, status.milestone, budget.version if budget else None, now),
+        annotations=list(Annotation.objects.of_feature(feature, environment)[:ANNOTATIONS_SHOWN]),
         **_chart_places(feature, status, window),
     )
 

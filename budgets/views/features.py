@@ -9,6 +9,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from budgets import charts
+from budgets.annotation_forms import AnnotationForm
 from budgets.charts import Chart
 from budgets.contexts import feature as feature_context
 from budgets.contexts import overview as overview_context
@@ -115,6 +116,7 @@ def feature(request: PageRequest, slug: str) -> HttpResponse:
             "frame": frame,
             "is_waiting": not Series.objects.filter(feature=found).exists(),
             "can_edit": has_role(request.user, found.team, Role.EDITOR),
+            "annotation_form": AnnotationForm(initial={"environment": environment}),
             "section": "features",
             "crumbs": [("Overview", back), (found.name, "")],
         },
