@@ -87,7 +87,7 @@ def outcome(
                 "nobody", "Nobody was told of this one.", [Because(text, url=into, leads_to="Incident")]
             )
         return Outcome(
-            "nobody", f"Nobody {_was(incident)} told.", _cut(_no_recipient(incident, events, told))
+            "nobody", f"Nobody {_was(incident)} told.", _cut([*holds, *_no_recipient(incident, events, told)])
         )
     if troubles:
         yet = " yet" if any(one.is_under_way for one in channels) else ""

@@ -159,6 +159,14 @@ def test_a_silence_over_what_was_told_before_stands_in_the_verdict_and_in_the_li
     assert "silenced" not in read_aloud(page(viewer, "/incidents/"))
 
 
+def test_a_silence_is_said_also_where_nobody_could_be_told_before_it(feature: Feature) -> None:
+    incident = unpaged.open_incident(feature, now=NOW)
+    silence(feature.team)
+
+    assert (found(incident).state, found(incident).said) == ("nobody", "Nobody has been told.")
+    assert [one.text for one in found(incident).reasons] == [SILENCED, "The team had no channel."]
+
+
 def test_what_a_silence_lets_go_is_told_as_what_it_is(feature: Feature) -> None:
     """The opening where none was told, and else the policy's step that became due meanwhile."""
     for name in ("chat", "pager"):
