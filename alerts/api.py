@@ -19,7 +19,7 @@ from . import described, incidents
 from .channel_settings import Saved, delete_channel, save_channel
 from .channels import KINDS
 from .described import MAX_NOTE_CHARACTERS
-from .documents import incident_answer
+from .documents import LATEST_IN_LIST, incident_answer
 from .models import Channel, Incident, IncidentEvent, Severity
 from .requests import actor_of, body_of, key_of, named
 
@@ -100,7 +100,8 @@ class ToldAnswer(Schema):
 
 
 class IncidentAnswer(Schema):
-    """Something a person must look at."""
+    """Something a person must look at. In a list, `events` and `told` have their first entry and the latest 20;
+    `events_left_out` and `told_left_out` count those between."""
 
     id: int
     feature: str
@@ -123,7 +124,9 @@ class IncidentAnswer(Schema):
     attribution: dict[str, Any] | None
     changes: list[dict[str, Any]]
     events: list[EventAnswer]
+    events_left_out: int
     told: list[ToldAnswer]
+    told_left_out: int
 
 
 class IncidentPage(Schema):
@@ -205,7 +208,7 @@ def delete_channel_by_name(request: HttpRequest, name: str) -> HttpResponse:
 def list_incidents(
     request: HttpRequest, state: str | None = None, feature: str | None = None, cursor: str | None = None
 ) -> dict[str, Any]:
-    """The team's incidents, newest first."""
+    """The team's incidents, newest first, each with its first step and the latest; all of them come with one incident."""
     team = key_of(request).team
     found = Incident.objects.filter(feature__team=team)
     if state is not None:
@@ -224,7 +227,10 @@ def list_incidents(
         found = found.filter(feature__slug=feature)
     found = found.select_related("feature", "component").prefetch_related("events")
     return paginate(
-        found, cursor, is_descending=True, describe=lambda page: [incident_answer(one) for one in page]
+        found,
+        cursor,
+        is_descending=True,
+        describe=lambda page: [incident_answer(one, latest=LATEST_IN_LIST) for one in page],
     )
 
 

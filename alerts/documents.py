@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from budgets.features import instant
 
 from .models import Incident, IncidentEvent
+
+_TOLD: Final = IncidentEvent.Kind.TOLD
 
 
 def incident_document(incident: Incident) -> dict[str, Any]:
@@ -29,10 +31,17 @@ def incident_document(incident: Incident) -> dict[str, Any]:
     }
 
 
-def incident_answer(incident: Incident) -> dict[str, Any]:
+# Of an incident in a list: a page of a hundred that were open for days would be many megabytes.
+LATEST_IN_LIST: Final = 20
+
+
+def incident_answer(incident: Incident, *, latest: int | None = None) -> dict[str, Any]:
     """What the API answers: the message's document, how far the incident has come, its steps, and of each that
-    was to be told who was told and what held it back."""
+    was to be told who was told and what held it back. With `latest`, of either the first and so many of the last, and
+    how many were left out between."""
     events = list(incident.events.all())
+    steps, steps_left_out = _shortened([one for one in events if one.kind != _TOLD], latest)
+    told, told_left_out = _shortened([one for one in events if one.kind == _TOLD], latest)
     return {
         **incident_document(incident),
         "state": str(incident.state),
@@ -42,9 +51,18 @@ def incident_answer(incident: Incident) -> dict[str, Any]:
         "is_flapping": incident.is_flapping,
         "attribution": incident.attribution,
         "changes": incident.changes,
-        "events": [event_document(event) for event in events if event.kind != IncidentEvent.Kind.TOLD],
-        "told": [told_document(event) for event in events if event.kind == IncidentEvent.Kind.TOLD],
+        "events": [event_document(event) for event in steps],
+        "events_left_out": steps_left_out,
+        "told": [told_document(event) for event in told],
+        "told_left_out": told_left_out,
     }
+
+
+def _shortened(events: list[IncidentEvent], latest: int | None) -> tuple[list[IncidentEvent], int]:
+    """In their order, and how many are missing behind the first."""
+    if latest is None or len(events) <= latest + 1:
+        return events, 0
+    return [events[0], *events[-latest:]], len(events) - latest - 1
 
 
 def told_document(event: IncidentEvent) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from alerts.channel_settings import MAX_CHANNELS, delete_channel
-from alerts.models import Channel, Incident, Notification
+from alerts.models import Channel, Incident, IncidentEvent, Notification
 from budgets.models import AuditEntry, Feature
 from tests.alerts.scenes import burn, incidents_of, look, overrun
 from tests.api import Api, error_code
@@ -70,6 +70,8 @@ def test_an_incident_reads_as_its_message_does_and_tells_how_far_it_has_come(
                 "details": incident.events.steps().get().details,
             }
         ],
+        "events_left_out": 0,
+        "told_left_out": 0,
         "reopened_at": None,
         "is_flapping": False,
         "attribution": incident.attribution,
@@ -101,6 +103,23 @@ def test_an_incident_reads_as_its_message_does_and_tells_how_far_it_has_come(
     assert document["cause"].keys() == {"component", "allocated_ms", "observed_ms"}
     assert document["runbook_url"] is None
     assert document["url"] == f"https://latency.example.com/incidents/{incident.pk}/"
+
+
+def test_a_list_has_the_first_and_the_latest_of_hundreds_of_steps_and_one_incident_has_all(
+    api: Api, incident: Incident
+) -> None:
+    IncidentEvent.objects.bulk_create(
+        IncidentEvent(incident=incident, kind=kind, at=NOW, reason=f"step {n}")
+        for kind in ("evidence", "told")
+        for n in range(100)
+    )
+    (listed,) = api.get("incidents").json()["items"]
+    whole = api.get(f"incidents/{incident.pk}").json()
+    for name in ("events", "told"):
+        assert len(whole[name]) == 101
+        assert whole[f"{name}_left_out"] == 0
+        assert listed[name] == [whole[name][0], *whole[name][-20:]]
+        assert listed[f"{name}_left_out"] == 80
 
 
 def test_a_components_own_incident_has_no_milestone(api: Api, feature: Feature) -> None:
