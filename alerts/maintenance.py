@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -167,26 +167,39 @@ def require_to_come(read: MaintenanceWindow, existing: MaintenanceWindow | None,
 
 
 def require_to_close(read: MaintenanceWindow, existing: MaintenanceWindow | None, *, now: datetime) -> None:
-    """Refuses a window that comes again before it closes, or as it does: what it is about would not be watched.
+    """Refuses a window that, coming again before it closes, holds back for longer than one may be open: what it is
+    about would not be watched.
 
     One that is there already may stay as it is. Raises Refusal.
     """
     if existing is not None and all(getattr(existing, one) == getattr(read, one) for one in _TIMES):
         return
-    start = max(now, instant_of(read.starts_on, read.starts_at, read.time_zone))
-    coming = occurrences(read, start=start, end=start + FORESIGHT)
-    again = next((after for before, after in pairwise(coming) if after.starts_at <= before.ends_at), None)
-    if again is None:
+    unbroken_from = stays_open_from(read, now=now)
+    if unbroken_from is None:
         return
     raise refusal(
         "invalid_maintenance_window",
         {
             "duration_minutes": [
-                f"On {in_zone(again.starts_at, read.time_zone)} it comes again before it has closed: what is held back all "
-                f"the time is not watched. Let it be shorter, or come less often and last longer."
+                f"From {in_zone(unbroken_from, read.time_zone)} on it comes again before it has closed, for longer than "
+                f"{MAX_MINUTES // 1440} days: what is held back all the time is not watched. Let it be shorter, or come "
+                "less often."
             ]
         },
     )
+
+
+def stays_open_from(window: MaintenanceWindow, *, now: datetime) -> datetime | None:
+    """When occurrences begin that touch or overlap for longer than a single one may last; None where none do."""
+    begins = max(now, instant_of(window.starts_on, window.starts_at, window.time_zone))
+    opened_at = closes_at = None
+    for one in occurrences(window, start=begins, end=begins + FORESIGHT):
+        if opened_at is None or closes_at is None or one.starts_at > closes_at:
+            opened_at, closes_at = one.starts_at, one.ends_at
+        closes_at = max(closes_at, one.ends_at)
+        if closes_at - opened_at > timedelta(minutes=MAX_MINUTES):
+            return opened_at
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,11 +79,8 @@ class WindowLine:
     next: list[LocalOccurrence]
     trouble: str
     """Why it cannot be read, and so counts as closed."""
-
-    @property
-    def is_unbroken(self) -> bool:
-        """Whether it comes again before it closes. None is saved like that any more."""
-        return any(after.starts_at <= before.ends_at for before, after in pairwise(self.next))
+    is_unbroken: bool
+    """Whether it stays open. None is saved like that any more."""
 
 
 def window_lines(team: Team, now: datetime) -> list[WindowLine]:
@@ -92,11 +89,14 @@ def window_lines(team: Team, now: datetime) -> list[WindowLine]:
         WindowLine(
             window=one,
             about="" if trouble else described(one.matchers) or "every incident",
-            next=next_of(one, now),
+            next=coming,
             trouble=trouble,
+            # Whether it stays open for days is asked of those alone that come again before they close.
+            is_unbroken=any(after.starts_at <= before.ends_at for before, after in pairwise(coming))
+            and maintenance.stays_open_from(one, now=now) is not None,
         )
         for one in MaintenanceWindow.objects.filter(team=team).order_by("name")
-        for trouble in [maintenance.trouble_with(one)]
+        for trouble, coming in [(maintenance.trouble_with(one), next_of(one, now))]
     ]
 
 

@@ -369,17 +369,18 @@ DAILY = {**WINDOW, "recurrence": "FREQ=DAILY"}
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"duration_minutes": 1440}, "On Mon 23 Nov, 02:00 CET it comes again before it has closed"),
-        ({"duration_minutes": 10080}, "On Mon 23 Nov, 02:00 CET"),
-        ({"duration_minutes": 10080, "recurrence": "FREQ=WEEKLY"}, "On Sun 29 Nov, 02:00 CET"),
-        # The last Sunday of March has 23 hours.
-        ({"duration_minutes": 1380}, "On Mon 29 Mar, 02:00 CEST"),
-        ({"duration_minutes": 1441, "recurrence": "FREQ=MONTHLY;BYMONTHDAY=1,31"}, "On Fri 1 Jan, 02:00 CET"),
+        ({"duration_minutes": 1440}, "From Sun 22 Nov, 02:00 CET on it comes again before it has closed"),
+        ({"duration_minutes": 10080}, "From Sun 22 Nov, 02:00 CET"),
+        ({"duration_minutes": 10080, "recurrence": "FREQ=WEEKLY"}, "From Sun 22 Nov, 02:00 CET"),
+        ({"duration_minutes": 1440, "recurrence": "FREQ=DAILY;COUNT=8"}, "From Sun 22 Nov, 02:00 CET"),
+        # Eight days at the turn of each month.
+        (
+            {"duration_minutes": 2880, "recurrence": "FREQ=MONTHLY;BYMONTHDAY=-1,-3,-5,2,4"},
+            "From Thu 26 Nov, 02:00 CET",
+        ),
     ],
 )
-def test_a_window_that_comes_again_before_it_closes_is_refused(
-    team: Team, change: dict[str, Any], said: str
-) -> None:
+def test_a_window_that_stays_open_is_refused(team: Team, change: dict[str, Any], said: str) -> None:
     refusal = refused(save_window, team=team, name="Always", document={**DAILY, **change})
     assert refusal.code == "invalid_maintenance_window"
     assert said in " ".join(refusal.fields["duration_minutes"])
@@ -389,13 +390,17 @@ def test_a_window_that_comes_again_before_it_closes_is_refused(
 @pytest.mark.parametrize(
     "change",
     [
-        {"duration_minutes": 1379},
+        {"duration_minutes": 1439},
+        {"duration_minutes": 1440, "recurrence": "FREQ=WEEKLY;BYDAY=SA,SU"},
+        {"duration_minutes": 1440, "recurrence": "FREQ=DAILY;COUNT=7"},
         {"duration_minutes": 1440, "time_zone": "UTC", "recurrence": "FREQ=DAILY;INTERVAL=2"},
         {"duration_minutes": 10080, "recurrence": ""},
         {"duration_minutes": 10080, "recurrence": "FREQ=DAILY;COUNT=1"},
     ],
 )
-def test_a_window_that_closes_before_it_comes_again_may_last_long(team: Team, change: dict[str, Any]) -> None:
+def test_a_window_that_closes_within_a_week_may_come_again_as_it_does(
+    team: Team, change: dict[str, Any]
+) -> None:
     save_window(team=team, name="Long", document={**DAILY, **change}, actor="a test", now=NOW)
 
 
