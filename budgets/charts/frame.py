@@ -64,7 +64,7 @@ def make_layout(
     **rest: Any,
 ) -> dict[str, Any]:
     """The layout that all charts share. `narrow` is what a phone puts in place of the same keys; `narrower` are
-    the annotations of charts below so many pixels, the widest first."""
+    the shapes and annotations of charts below so many pixels, the widest first."""
     return {
         "height": height or HEIGHT_PX[size],
         "margin": margin or {"l": 64, "r": 96, "t": 14, "b": 28},

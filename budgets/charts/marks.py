@@ -38,14 +38,15 @@ class Marker:
 
 @dataclass(frozen=True)
 class Marks:
-    """What a layout gets: shapes and annotations of the widest place, and what narrower ones put in their place.
+    """What a layout gets: shapes and annotations of the widest place, and those of narrower ones: (below how many
+    pixels, shapes, annotations), the widest first.
 
     `rows` are instant, kind and text of each, for the table.
     """
 
     shapes: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
-    narrower: list[tuple[int, list[dict[str, Any]]]] = field(default_factory=list)
+    narrower: list[tuple[int, list[dict[str, Any]], list[dict[str, Any]]]] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
 
 
@@ -58,6 +59,7 @@ _LABEL_OFF_PX: Final = 3
 _WIDE_PX, _USUAL_PX = 11.5, 6.6  # a character at this size, rather too wide than too narrow
 _LONG, _SHORT = 24, 12
 _HOVER_LINES: Final = 8
+_LINED: Final = 3
 # Neighbours that are closer than one of these many pixels are counted together: the first with which all labels fit.
 _TOGETHER_PX: Final = (8, 24, 48, 96, 192, 100_000)
 
@@ -68,15 +70,15 @@ def draw_marks(markers: Sequence[Marker], *, start: datetime, end: datetime, siz
     if not shown:
         return Marks()
     widest = WIDEST_PX[size]
-    widest_labels = _labels(shown, start, end, widest, size)
-    narrower: list[tuple[int, list[dict[str, Any]]]] = []
-    for below_px, plot_px in WIDTHS:
-        if plot_px < widest:
-            narrower.append((below_px, _labels(shown, start, end, plot_px, size)))
+    shapes, annotations = _drawn(shown, start, end, widest, size)
     return Marks(
-        shapes=[_line(one) for one in _apart(shown, start, end, widest)],
-        annotations=widest_labels,
-        narrower=narrower,
+        shapes=shapes,
+        annotations=annotations,
+        narrower=[
+            (below_px, *_drawn(shown, start, end, plot_px, size))
+            for below_px, plot_px in WIDTHS
+            if plot_px < widest
+        ],
         rows=[
             [formats.instant(one.at).removesuffix(" UTC"), one.what, one.detail or one.text] for one in shown
         ],
@@ -88,7 +90,8 @@ def with_base(marks: Marks, base: Sequence[dict[str, Any]]) -> dict[str, Any]:
     parts: dict[str, Any] = {"shapes": marks.shapes, "annotations": [*base, *marks.annotations]}
     if marks.narrower:
         parts["narrower"] = [
-            {"below_px": below_px, "annotations": [*base, *labels]} for below_px, labels in marks.narrower
+            {"below_px": below_px, "shapes": shapes, "annotations": [*base, *labels]}
+            for below_px, shapes, labels in marks.narrower
         ]
     return parts
 
@@ -139,36 +142,42 @@ class _Rows:
         return None
 
 
-def _labels(
+def _drawn(
     shown: Sequence[Marker], start: datetime, end: datetime, plot_px: int, size: Size
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Lines and labels, as many of them by themselves as have room."""
     at_most = _SHORT if plot_px < WIDEST_PX["small"] else _LONG
     steps = [one for one in shown if one.is_step]
     others = [one for one in shown if not one.is_step]
     found: list[dict[str, Any]] = []
+    groups: list[list[Marker]] = []
     for together_px in _TOGETHER_PX:
         # A row more than there are steps, so that a number always finds its place.
         rows = _Rows(plot_px, max(_LEVELS[size], len(steps) + 1))
         found = []
         is_fit = True
-        for group in [*([one] for one in steps), *_groups(others, start, end, plot_px, together_px)]:
+        groups = [*([one] for one in steps), *_groups(others, start, end, plot_px, together_px)]
+        for group in groups:
             text = _cut(group[0].text, at_most) if len(group) == 1 else f"{len(group)} changes"
             place = rows.place(_px(group[0].at, start, end, plot_px), text)
             is_fit = is_fit and place is not None
             found.append(_label(group, text, *(place or (0, "left"))))
         if is_fit:
             break
-    return found
+    # Of many that are told by their number, the first and the last: between them lines would hide what was measured.
+    lined = [one for group in groups for one in (group if len(group) <= _LINED else (group[0], group[-1]))]
+    lined.sort(key=lambda one: one.at)
+    return [_line(one) for one in _apart(lined, start, end, plot_px)], found
 
 
 def _groups(
     markers: Sequence[Marker], start: datetime, end: datetime, plot_px: int, together_px: float
 ) -> list[list[Marker]]:
-    """Neighbours together, each closer than that to the one before it."""
+    """Neighbours together, none of them that far from the first."""
     groups: list[list[Marker]] = []
     for one in markers:
         at_px = _px(one.at, start, end, plot_px)
-        if groups and at_px - _px(groups[-1][-1].at, start, end, plot_px) < together_px:
+        if groups and at_px - _px(groups[-1][0].at, start, end, plot_px) < together_px:
             groups[-1].append(one)
         else:
             groups.append([one])

@@ -45,7 +45,7 @@ def variants(marks: Marks, size: Size) -> Iterator[tuple[int, list[dict[str, Any
     """Pixels of the plot, and the labels that are drawn on it."""
     yield WIDEST_PX[size], marks.annotations
     px_of = dict(WIDTHS)
-    for below_px, labels in marks.narrower:
+    for below_px, _, labels in marks.narrower:
         yield px_of[below_px], labels
 
 
@@ -111,9 +111,18 @@ def test_the_narrower_the_chart_the_more_stand_together() -> None:
     marks = draw(marked(*range(1, 41), text="release {}"))
     numbers = [len(labels) for _, labels in variants(marks, "large")]
     assert numbers == sorted(numbers, reverse=True)
-    assert numbers[-1] < 8
-    assert "more, in the numbers" in marks.annotations[0]["hovertext"]
+    assert 1 < numbers[-1] < 8
+    lines = [len(marks.shapes), *(len(shapes) for _, shapes, _ in marks.narrower)]
+    assert lines == sorted(lines, reverse=True)
+    assert lines[-1] <= 2 * numbers[-1], "of those counted together the first and the last"
     assert len(marks.rows) == 40
+
+
+def test_the_hover_text_of_many_names_the_first_and_says_how_many_more() -> None:
+    [label] = draw(marked(*(30 + n / 100 for n in range(12)))).annotations
+    assert label["text"] == "12 changes"
+    assert "Release: v7" in label["hovertext"]
+    assert label["hovertext"].endswith("and 4 more, in the numbers")
 
 
 def test_lines_that_would_be_one_blot_are_drawn_once() -> None:

@@ -69,8 +69,8 @@
       for (const [key, value] of Object.entries(layout.meta.narrow)) layout[key] = { ...layout[key], ...value };
     }
     // Labels of what happened: as many as have room, the widest place first.
-    for (const { below_px, annotations } of layout.meta.narrower) {
-      if (width < below_px) layout.annotations = annotations;
+    for (const { below_px, shapes, annotations } of layout.meta.narrower) {
+      if (width < below_px) Object.assign(layout, { shapes, annotations });
     }
     const axis = layout.xaxis;
     if (!axis || !axis.tickvals) return layout;
