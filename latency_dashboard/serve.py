@@ -292,12 +292,19 @@ def _static_key() -> str:
     digest.update(Path(settings.STATIC_ROOT).as_posix().encode())
     for module in ("settings.py", "staticfinders.py"):
         digest.update((settings.BASE_DIR / "latency_dashboard" / module).read_bytes())
-    sources = [Path(folder) for folder in settings.STATICFILES_DIRS]
-    sources += [settings.BASE_DIR / app / "static" for app in settings.INSTALLED_APPS]
-    for path in sorted(path for source in sources for path in source.rglob("*")):
-        if path.is_file():
-            digest.update(f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}\n".encode())
+    for path in static_files():
+        digest.update(f"{path}:{path.stat().st_size}:{path.stat().st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def static_files() -> list[Path]:
+    """Our own, sorted: those in the folders of the packages that hold applications."""
+    packages = {app.partition(".")[0] for app in settings.INSTALLED_APPS}
+    folders = [
+        *map(Path, settings.STATICFILES_DIRS),
+        *(settings.BASE_DIR / one / "static" for one in packages),
+    ]
+    return sorted(path for folder in folders for path in folder.rglob("*") if path.is_file())
 
 
 if __name__ == "__main__":
