@@ -162,6 +162,11 @@ def is_by_requests(attribution: Mapping[str, Any] | None) -> bool:
     return attribution is not None and attribution["by"] == "requests"
 
 
+def was_put_off(attribution: Mapping[str, Any] | None) -> bool:
+    """Whether there was no time to read the requests."""
+    return attribution is not None and attribution["why"] == "many_incidents"
+
+
 def is_other_cause(
     cause: Mapping[str, Any] | None, attribution: Mapping[str, Any] | None, *, known: Mapping[str, Any] | None
 ) -> bool:

@@ -229,7 +229,8 @@ def look(feature_ids: Collection[int] | None, now: datetime, *, with_slow: bool 
         if far := {one.rule.feature_id for one in watched if one.looks_far(counts)}:
             further = window_counts(far, environment=environment, now=now, windows=_FAR_WINDOWS)
             for target, by_window in further.items():
-                counts[target] |= by_window
+                # One that was first measured in between is not there yet.
+                counts.setdefault(target, {}).update(by_window)
         asked = [
             (one.rule.feature_id, sight)
             for one in watched

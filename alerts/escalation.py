@@ -13,8 +13,8 @@ In this order, the first that is due:
 4. That the incident is still open, every four hours while nobody has acknowledged it.
 5. A reminder of who acknowledged it, and that nobody has it any more where they have not said anything for long.
 
-An incident that comes and goes (flapping) tells of that at most once an hour, also of its end. It escalates as any
-other does: nobody has acknowledged it.
+An incident that comes and goes (flapping) tells of that at most once an hour, also of its end. What was told escalates
+as any other does: nobody has acknowledged it.
 """
 
 from __future__ import annotations

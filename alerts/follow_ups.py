@@ -5,13 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef
 
 from . import incidents, telling
 from .directory import Directory
 from .escalation import Action, next_step
 from .models import FollowUp, Incident, Notification
-from .notifications import OPENINGS
 from .silences import Holds, teams_that_hold
 
 Event = Notification.Event
@@ -46,7 +44,7 @@ def follow_up(*, incident_id: int, now: datetime) -> Action:
             return Action.NOTHING
         row = telling.follow_up_of(incident)
         hold = None if incident.state == Incident.State.RESOLVED else Directory(now=now).hold_on(incident)
-        is_unheard = telling.is_unheard(incident, row)
+        is_unheard = telling.is_unheard(incident)
         plan = next_step(telling.standing_of(incident, row, hold, is_unheard=is_unheard), now)
         match plan.action:
             case Action.RELEASE:
@@ -80,10 +78,7 @@ def _look_at_once(now: datetime) -> None:
     told = FollowUp.objects.filter(
         incident__state=Incident.State.OPEN, told_at__isnull=False, held_since=None
     ).exclude(next_at__lte=now)
-    openings = Notification.objects.filter(incident=OuterRef("incident"), event__in=OPENINGS)
-    live = openings.filter(state__in=[Notification.State.PENDING, Notification.State.DELIVERED])
-    given_up = openings.filter(state=Notification.State.UNDELIVERABLE, finished_at__gt=OuterRef("told_at"))
-    ids = set(told.filter(~Exists(live), Exists(given_up)).values_list("pk", flat=True))
+    ids = set(told.filter(pk__in=telling.unheard()).values_list("pk", flat=True))
     if teams := teams_that_hold(now):
         holds = Holds(teams, now=now)
         silenced = told.filter(incident__feature__team__in=teams)
@@ -91,4 +86,10 @@ def _look_at_once(now: datetime) -> None:
             if holds.on(row.incident):
                 ids.add(row.pk)
     if ids:
-        FollowUp.objects.filter(pk__in=ids).update(next_at=now)
+        with transaction.atomic():
+            # Who writes one just now is found again by the next sweep. To wait for them, in another order than theirs,
+            # could be to wait for each other.
+            free = FollowUp.objects.filter(pk__in=ids).select_for_update(of=("self",), skip_locked=True)
+            FollowUp.objects.filter(pk__in=list(free.order_by("pk").values_list("pk", flat=True))).update(
+                next_at=now
+            )

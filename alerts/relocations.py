@@ -79,11 +79,15 @@ def relocate(
     for incident in incidents:
         waiting = Notification.objects.filter(channel=channel, incident=incident, state=State.PENDING)
         sending_until = waiting.aggregate(at=Max("leased_until"))["at"]
-        ends = list(waiting.filter(event=Event.RESOLVED))
-        written = [] if ends else _end(incident, former, now)
-        part(ends or written, to=former, not_before=max(now, sending_until or now))
+        free = waiting.filter(Q(leased_until=None) | Q(leased_until__lte=now))
+        has_end = waiting.filter(event=Event.RESOLVED).exists()
+        written = [] if has_end else _end(incident, former, now)
+        # What is over goes there whole, its beginning too: here nobody would tell of its end.
+        parting = list(free.order_by("pk")) if has_end else written
+        part(parting, to=former, not_before=max(now, sending_until or now))
         if incident.state != Incident.State.RESOLVED and channel.is_enabled:
-            written += _begin(incident, channel, now, is_waiting=waiting.filter(event__in=OPENINGS).exists())
+            # What is being sent just now arrives at the former address.
+            written += _begin(incident, channel, now, is_waiting=free.filter(event__in=OPENINGS).exists())
         if written:
             _log(incident, written, now)
 

@@ -13,7 +13,7 @@ from budgets.models import Component, Milestone
 from budgets.status import FeatureStatus, get_overview
 
 from . import incidents
-from .causes import is_by_requests, is_other_cause
+from .causes import is_by_requests, is_other_cause, was_put_off
 from .causes_due import CausesDue
 from .changes import RecentChanges
 from .conditions import Condition, Watch
@@ -257,6 +257,10 @@ class _Settlement:
         finding = self._finding(worst, incident, reads_requests=reads_requests)
         is_other = is_other_cause(finding.cause, finding.attribution, known=incident.cause)
         is_better_known = is_by_requests(finding.attribution) and not is_by_requests(incident.attribution)
+        # Also where the requests do not tell: it has been looked for, and others' turn has come.
+        is_better_known = is_better_known or (
+            was_put_off(incident.attribution) and not was_put_off(finding.attribution)
+        )
         if is_news or is_other or is_better_known:
             incidents.change_cause(
                 incident=incident,

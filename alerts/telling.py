@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models.functions import Coalesce
 
 from budgets.models import User
 
@@ -29,12 +30,8 @@ NOBODY = "the policy reached nobody"
 # Every message of the opening was given up.
 UNREACHED = "nobody else could be reached"
 
-_BEGINNINGS = (
-    IncidentEvent.Kind.OPENED,
-    IncidentEvent.Kind.REOPENED,
-    IncidentEvent.Kind.SEVERITY_RAISED,
-    IncidentEvent.Kind.UNACKNOWLEDGED,
-)
+# Of an alert that is ended so that the next one rings.
+ANEW = "Opened anew, as nobody has it any more"
 _LIVE = (Notification.State.PENDING, Notification.State.DELIVERED)
 _OFTEN = frozenset({Event.UPDATED, Event.REPEATED, Event.REMINDER})
 
@@ -64,15 +61,16 @@ def tell(
             # Also of one that came back: it may be a page by now, which is for others.
             follow_up.policy = freeze(incident, directory)
         follow_up.heard_at = None
+        follow_up.began_at = now
         follow_up.step = follow_up.round = 0
         follow_up.news_at = None
         # Whatever holds it is noted with each of its beginnings.
         follow_up.held_by = ""
-        written = _open(incident, follow_up, event, now, note, directory)
+        written = _begin(incident, follow_up, event, now, note, directory)
     elif event == Event.REPEATED and not _was_told(incident, follow_up):
         # Whoever was to hear of it could not be told then.
         follow_up.step = follow_up.round = 0
-        written = _open(incident, follow_up, _opening(incident), now, note, directory)
+        written = _begin(incident, follow_up, _opening(incident), now, note, directory)
     elif event == Event.RESOLVED and _may_come_back(incident) and _is_too_soon(incident, follow_up, now):
         _let_go(follow_up)
         follow_up.news_at = now
@@ -112,7 +110,7 @@ def release(*, incident: Incident, now: datetime) -> list[Notification]:
     follow_up = follow_up_of(incident)
     directory = Directory(now=now)
     is_step_due = follow_up.next_step_at is not None and follow_up.next_step_at <= now
-    if directory.hold_on(incident) or is_step_due or _has_untold_opening(incident):
+    if directory.hold_on(incident) or is_step_due or not _was_told(incident, follow_up):
         written = _open(incident, follow_up, _opening(incident), now, "", directory)
     else:
         _let_go(follow_up)
@@ -169,28 +167,29 @@ def reroute(*, incident: Incident, now: datetime) -> list[Notification]:
     return written
 
 
-def is_unheard(incident: Incident, follow_up: FollowUp) -> bool:
+def is_unheard(incident: Incident) -> bool:
     """Whether every message of the opening was given up since anybody was last told."""
-    return (
-        follow_up.told_at is not None
-        and not _told_before(incident).exists()
-        and _openings(incident)
-        .filter(state=Notification.State.UNDELIVERABLE, finished_at__gt=follow_up.told_at)
-        .exists()
+    return unheard().filter(pk=incident.pk).exists()
+
+
+def unheard() -> QuerySet[FollowUp]:
+    """The incidents of which every message since they last began was given up, and nobody was told anything after."""
+    openings = Notification.objects.filter(
+        incident=OuterRef("incident"),
+        event__in=OPENINGS,
+        created_at__gte=Coalesce(OuterRef("began_at"), OuterRef("incident__opened_at")),
+    )
+    given_up = openings.filter(state=Notification.State.UNDELIVERABLE, finished_at__gt=OuterRef("told_at"))
+    return FollowUp.objects.filter(
+        ~Exists(openings.filter(state__in=_LIVE)),
+        Exists(given_up),
+        incident__state=Incident.State.OPEN,
+        told_at__isnull=False,
     )
 
 
 def _openings(incident: Incident) -> QuerySet[Notification]:
     return Notification.objects.filter(incident=incident, event__in=OPENINGS)
-
-
-def _has_untold_opening(incident: Incident) -> bool:
-    """Whether it opened, came back or became a page since anybody was last told of such."""
-    steps = incident.events.filter(kind__in=_BEGINNINGS).order_by("pk")
-    told = _openings(incident).order_by("created_at")
-    began_at = steps.values_list("at", flat=True).last()
-    told_at = told.values_list("created_at", flat=True).last()
-    return told_at is None or (began_at is not None and began_at > told_at)
 
 
 def _opening(incident: Incident) -> Event:
@@ -241,6 +240,21 @@ def standing_of(
 
 
 # Openings
+
+
+def _begin(
+    incident: Incident,
+    follow_up: FollowUp,
+    event: Event,
+    now: datetime,
+    note: str,
+    directory: Directory,
+) -> list[Notification]:
+    written = _open(incident, follow_up, event, now, note, directory)
+    if not written and follow_up.held_since is None:
+        # There was nobody: it is announced when there is somebody.
+        follow_up.told_at = None
+    return written
 
 
 def _open(
@@ -364,8 +378,13 @@ def _holder(incident: Incident, now: datetime) -> Recipients:
 
 
 def _was_told(incident: Incident, follow_up: FollowUp) -> bool:
-    """Whether any channel heard, or is to hear, of the opening."""
-    return not follow_up._state.adding and _told_before(incident).exists()
+    """Whether any channel heard, or is to hear, of how it last began."""
+    if follow_up._state.adding:
+        return False
+    told = _told_before(incident)
+    if follow_up.began_at is not None:
+        told = told.filter(created_at__gte=follow_up.began_at)
+    return told.exists()
 
 
 def _told_before(incident: Incident) -> QuerySet[Notification]:
@@ -393,6 +412,8 @@ def _send(
     note: str,
     about: Mapping[str, Any] | None = None,
 ) -> list[Notification]:
+    if event in OPENINGS and not follow_up._state.adding:
+        _end_where_acknowledged(incident, event, recipients, now)
     written = write(
         incident=incident,
         event=event,
@@ -415,6 +436,36 @@ def _send(
         ]
         _log(incident, event, now, told=told, left_out=recipients.left_out, **(about or {}))
     return written
+
+
+def _end_where_acknowledged(incident: Incident, event: Event, recipients: Recipients, now: datetime) -> None:
+    """Has the alert ended first in services that stay quiet about one that was acknowledged, whatever comes after.
+
+    They open another under the same key. Source: PagerDuty's "Incidents" ("while an incident is acknowledged, it won't
+    generate any additional notifications"); Opsgenie counts a second creation, and takes an acknowledgement back where
+    it is told so.
+    """
+    quiet = {Channel.Kind.PAGERDUTY}
+    if event != Event.UNACKNOWLEDGED:
+        quiet.add(Channel.Kind.OPSGENIE)
+    asked = {pk: channel for pk, (channel, _) in recipients.told.items() if channel.kind in quiet}
+    if not asked:
+        return
+    said = Notification.objects.filter(
+        incident=incident,
+        channel__in=asked,
+        event__in=[*OPENINGS, Event.ACKNOWLEDGED, Event.RESOLVED],
+        state__in=_LIVE,
+    )
+    last = said.order_by("channel_id", "-pk").distinct("channel_id").values_list("channel_id", "event")
+    acknowledged = [asked[pk] for pk, what in last if what == Event.ACKNOWLEDGED]
+    write(
+        incident=incident,
+        event=Event.RESOLVED,
+        recipients=[(channel, ANEW) for channel in acknowledged],
+        now=now,
+        words=ANEW,
+    )
 
 
 def _log(incident: Incident, event: Event, now: datetime, **details: Any) -> None:

@@ -40,5 +40,10 @@ class Migration(migrations.Migration):
             name='paging_ended_at',
             field=models.DateTimeField(help_text="Since when none of a page's conditions would page; empty: one does, or it is a ticket", null=True),
         ),
+        migrations.AddField(
+            model_name='followup',
+            name='began_at',
+            field=models.DateTimeField(help_text='When it last opened, came back, became a page or lost who had it: to be told anew', null=True),
+        ),
         migrations.RunPython(fill_in_evidence, migrations.RunPython.noop),
     ]

@@ -144,6 +144,10 @@ class FollowUp(models.Model):
     step = models.PositiveSmallIntegerField(default=0, help_text="The next step of the policy, from 0")
     round = models.PositiveSmallIntegerField(default=0, help_text="How often the steps were begun, from 0")
     next_step_at = models.DateTimeField(null=True, help_text="Empty: no step is to come")
+    began_at = models.DateTimeField(
+        null=True,
+        help_text="When it last opened, came back, became a page or lost who had it: to be told anew",
+    )
     told_at = models.DateTimeField(null=True, help_text="When anybody was last told anything")
     news_at = models.DateTimeField(null=True, help_text="Since when something is known that nobody was told")
     held_since = models.DateTimeField(null=True, help_text="Since when a message is held back")

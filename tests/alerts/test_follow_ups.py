@@ -550,6 +550,107 @@ def test_one_that_somebody_heard_of_is_rerouted_to_nobody(team: Team, feature: F
     assert due(now=NOW + MINUTE, limit=9) == []
 
 
+def test_a_page_that_its_policy_can_tell_nobody_goes_to_the_team_though_the_ticket_was_told(
+    team: Team, feature: Feature
+) -> None:
+    make_channel(team, name="tickets", kind="slack")
+    make_channel(team, name="pages", kind="slack", min_severity="page")
+    incident = begin(feature, severity="ticket")
+    make_policy(team, [("person", "left@example.com")])
+    incidents.raise_severity(incident=incident, finding=finding(), now=NOW + HOUR)
+    assert told(feature)[1:] == [("tickets", "opened", "page"), ("pages", "opened", "page")]
+
+
+def test_who_has_it_no_more_is_told_to_the_team_where_the_policys_channel_is_off_by_then(
+    team: Team, feature: Feature
+) -> None:
+    make_channel(team, name="first", kind="slack")
+    make_channel(team, name="other", kind="slack")
+    make_policy(team, [("channel", "first")], unacknowledge_minutes=60)
+    incident = begin(feature)
+    incidents.acknowledge(incident_id=incident.pk, actor=KIM, now=NOW + MINUTE)
+    Channel.objects.filter(name="first").update(is_enabled=False)
+    assert pass_until(incident, NOW + 2 * HOUR) == [Action.UNACKNOWLEDGE]
+    assert names(feature)[-1] == ("other", "unacknowledged")
+
+
+def test_a_page_whose_message_was_given_up_is_rerouted_though_the_ticket_was_delivered(
+    team: Team, feature: Feature
+) -> None:
+    make_channel(team, name="tickets", kind="slack")
+    make_channel(team, name="pager", kind="slack", min_severity="page")
+    incident = begin(feature, severity="ticket")
+    make_policy(team, [("channel", "pager")])
+    incidents.raise_severity(incident=incident, finding=finding(), now=NOW + HOUR)
+    give_up(incident, NOW + HOUR + MINUTE, channel__name="pager")
+    assert due(now=NOW + HOUR + MINUTE, limit=9) == [incident.pk]
+    assert pass_until(incident, NOW + HOUR + MINUTE) == [Action.REROUTE]
+    assert told(feature)[-1] == ("tickets", "opened", "page")
+
+
+def test_where_nobody_is_left_after_hours_it_waits_for_somebody_and_says_so_once(
+    team: Team, feature: Feature
+) -> None:
+    channel = make_channel(team, name="only", kind="slack")
+    incident = begin(feature)
+    give_up(incident, NOW + MINUTE)
+    Channel.objects.update(is_enabled=False)
+    due(now=NOW + MINUTE, limit=9)
+    assert pass_until(incident, NOW + MINUTE) == [Action.REROUTE]
+    assert pass_until(incident, NOW + 9 * HOUR) == [Action.REPEAT]
+    assert len(told_of(incident)) == 3
+    Channel.objects.filter(pk=channel.pk).update(is_enabled=True)
+    assert pass_until(incident, NOW + 9 * HOUR + 2 * MINUTE) == [Action.ANNOUNCE]
+
+
+def test_one_that_came_back_while_nobody_could_be_told_is_announced_when_somebody_can(
+    team: Team, feature: Feature
+) -> None:
+    make_channel(team, name="only", kind="slack")
+    end(begin(feature), NOW + 5 * MINUTE)
+    Channel.objects.update(is_enabled=False)
+    incident = begin(feature, NOW + 10 * MINUTE)
+    assert pass_until(incident, NOW + 11 * MINUTE) == []
+    Channel.objects.update(is_enabled=True)
+    assert pass_until(incident, NOW + 12 * MINUTE) == [Action.ANNOUNCE]
+    assert names(feature)[-1] == ("only", "reopened")
+
+
+def test_an_opening_that_was_given_up_within_a_silence_goes_to_others_when_it_ends(
+    team: Team, feature: Feature
+) -> None:
+    for name in ("named", "other"):
+        make_channel(team, name=name, kind="slack")
+    make_policy(team, [("channel", "named")])
+    incident = begin(feature)
+    make_silence(team, ends_at=NOW + HOUR)
+    due(now=NOW + MINUTE, limit=9)
+    pass_until(incident, NOW + MINUTE)
+    Channel.objects.filter(name="named").update(is_enabled=False)
+    give_up(incident, NOW + 2 * MINUTE)
+    assert pass_until(incident, NOW + HOUR + MINUTE) == [Action.RELEASE]
+    assert names(feature) == [("named", "opened"), ("other", "opened")]
+
+
+@pytest.mark.parametrize("kind", ["pagerduty", "opsgenie", "slack"])
+def test_an_alert_that_was_acknowledged_is_ended_first_where_the_service_would_stay_quiet(
+    team: Team, feature: Feature, kind: str
+) -> None:
+    make_channel(team, name="pager", kind=kind, config={})
+    incident = begin(feature, severity="ticket")
+    incidents.acknowledge(incident_id=incident.pk, actor=KIM, now=NOW + MINUTE)
+    incident.refresh_from_db()
+    incidents.raise_severity(incident=incident, finding=finding(), now=NOW + HOUR)
+    assert [event for _, event in names(feature)] == [
+        "opened",
+        "acknowledged",
+        *(["resolved"] if kind != "slack" else []),
+        "opened",
+    ]
+    end(incident, NOW + 2 * HOUR)
+    assert [event for _, event in names(feature)][-1] == "resolved"
+
+
 # -- What becomes worse -------------------------------------------------------------------------------
 
 
@@ -825,3 +926,13 @@ def test_who_ends_a_silence_waits_for_nobody_who_writes_a_follow_up(team: Team) 
         assert ending.result(timeout=20).ended_by == KIM
     assert due(now=NOW + MINUTE / 2, limit=9) == [idle.pk]
     assert set(due(now=NOW + MINUTE, limit=9)) == {busy.pk, idle.pk}, "a minute later at most"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_look_for_what_no_clock_knows_waits_for_nobody(team: Team, feature: Feature) -> None:
+    make_channel(team, name="only", kind="slack")
+    incident = begin(feature)
+    give_up(incident, NOW + MINUTE)
+    with held("SELECT FROM alerts_followup WHERE incident_id = %s FOR UPDATE", [incident.pk]) as start:
+        assert start(lambda: due(now=NOW + MINUTE, limit=9)).result(timeout=20) == []
+    assert due(now=NOW + MINUTE, limit=9) == [incident.pk]

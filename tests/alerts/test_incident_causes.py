@@ -169,3 +169,16 @@ def test_two_components_that_are_about_as_slow_do_not_take_turns_at_being_the_ca
     look(feature, at + MINUTE)
     [incident] = incidents_of(feature)
     assert incident.cause["component"] == "tools"
+
+
+def test_one_whose_requests_tell_nothing_does_not_take_the_turns_of_others(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(causes_due, "READ_AT_ONCE", 0)
+    feature = make_feature()
+    a_minute(feature, slow=20, of=60, by="retrieval", traced=False)
+    look(feature, NOW)
+    monkeypatch.setattr(causes_due, "READ_AT_ONCE", 1)
+    look(feature, NOW + MINUTE)
+    [incident] = incidents_of(feature)
+    assert incident.attribution is not None
+    assert incident.attribution["why"] == "few_traces"
+    assert FollowUp.objects.get(incident=incident).news_at is None

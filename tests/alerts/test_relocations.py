@@ -154,6 +154,21 @@ def test_what_is_being_sent_there_ends_there_after_it(
     assert deliver(claimed=claimed, now=NOW + MINUTE)
     send_all(NOW + 2 * MINUTE)
     assert events_received(webhook_receiver) == ["incident.opened", "incident.resolved"]
+    assert events_received(elsewhere) == ["incident.opened"], "which the old address has, the new one has not"
+
+
+def test_what_began_and_ended_while_the_old_address_failed_opens_nothing_at_the_new_one(
+    feature: Feature, channel: Channel, webhook_receiver: WebhookReceiver, elsewhere: WebhookReceiver
+) -> None:
+    incident = open_incident(feature)
+    webhook_receiver.answer(Reply(503))
+    send_all(NOW)
+    resolve(incident)
+    save(channel, url=elsewhere.url)
+    send_all(NOW + 10 * MINUTE)
+    send_all(NOW + 10 * MINUTE)
+    assert elsewhere.requests == []
+    assert events_received(webhook_receiver) == ["incident.opened", "incident.opened", "incident.resolved"]
 
 
 def test_another_severity_or_secret_and_what_is_over_move_nothing(
