@@ -102,7 +102,8 @@ def _share_out(
     """
     until = high.copy()
     taken = []
-    left = children[np.lexsort((start[children], parent[children]))]
+    # Of two that began together the longer one stands first, so that it is not their order that decides.
+    left = children[np.lexsort((-end[children], start[children], parent[children]))]
     while len(left):
         of = parent[left]
         # Active within what is left of the parent's time.

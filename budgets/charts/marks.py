@@ -158,8 +158,13 @@ def _drawn(
         is_fit = True
         groups = [*([one] for one in steps), *_groups(others, start, end, plot_px, together_px)]
         for group in groups:
-            text = _cut(group[0].text, at_most) if len(group) == 1 else f"{len(group)} changes"
-            place = rows.place(_px(group[0].at, start, end, plot_px), text)
+            at_px = _px(group[0].at, start, end, plot_px)
+            text = f"{len(group)} changes"
+            if len(group) == 1:
+                text = _cut(group[0].text, at_most)
+                if not group[0].is_step:
+                    text = _fitting(text, max(at_px, plot_px - at_px) - _LABEL_OFF_PX)
+            place = rows.place(at_px, text)
             is_fit = is_fit and place is not None
             found.append(_label(group, text, *(place or (0, "left"))))
         if is_fit:
@@ -241,6 +246,14 @@ def _px(at: datetime, start: datetime, end: datetime, plot_px: int) -> float:
 
 def _cut(text: str, at_most: int) -> str:
     return text if len(text) <= at_most else f"{text[: at_most - 1].rstrip()}…"
+
+
+def _fitting(text: str, room_px: float) -> str:
+    """As much of it as has room; the half of a plot that is wider has room for some of any text."""
+    at_most = len(text)
+    while _width(cut := _cut(text, at_most)) > room_px and at_most > 1:
+        at_most -= 1
+    return cut
 
 
 def _width(text: str) -> float:

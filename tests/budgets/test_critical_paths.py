@@ -25,7 +25,8 @@ def by_the_rule(root: Span, children: Sequence[Span]) -> dict[str, float]:
             active = [child for child in below if child.start < t and child.end > low]
             if not active:
                 break
-            child = min(active, key=lambda one: (-min(one.end, t), one.start, children.index(one)))
+            # Of two that began together the longer one: their order does not decide.
+            child = min(active, key=lambda one: (-min(one.end, t), one.start, -one.end, children.index(one)))
             until, since = min(child.end, t), max(child.start, low)
             own += t - until
             walk(child, since, until)
