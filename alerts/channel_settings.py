@@ -15,12 +15,13 @@ from django.db import transaction
 from budgets import audit
 from budgets.errors import Refusal
 from budgets.models import Team, User
+from budgets.storable import is_storable
 
 from .addresses import parse_networks
 from .channels import KINDS, InvalidConfig
 from .channels.base import ChannelKind
 from .channels.webhook import new_secret
-from .fields import is_storable, name_of
+from .fields import name_of
 from .models import Channel, Severity
 from .notifications import give_up_waiting
 from .policies import require_unnamed
@@ -53,7 +54,9 @@ def save_channel(
     this name (True) or one (False). Raises Refusal, and then nothing was saved.
     """
     if not isinstance(document, dict):
-        raise _refusal("invalid_document", {"document": ["Expected an object with kind and what it needs."]})
+        raise Refusal.of(
+            "invalid_document", {"document": ["Expected an object with kind and what it needs."]}
+        )
     fields: dict[str, list[str]] = {}
     is_known = is_storable(name) and Channel.objects.kept().filter(team=team, name=name.strip()).exists()
     name = name_of(name, "channel", fields, is_known=is_known)
@@ -72,7 +75,7 @@ def save_channel(
             f"owner must be the e-mail address of a member of the team, got {document['owner']!r:.100}."
         ]
     if fields:
-        raise _refusal("invalid_channel", fields)
+        raise Refusal.of("invalid_channel", fields)
 
     named = Channel.objects.kept().filter(team=team, name=name)
     given = {key: value for key, value in document.items() if key not in _COMMON}
@@ -87,7 +90,7 @@ def save_channel(
     try:
         config = KINDS[kind].validate(given, allowed_networks=parse_networks(settings.OUTBOUND_ALLOWED_CIDRS))
     except InvalidConfig as error:
-        raise _refusal("invalid_channel", error.fields) from error
+        raise Refusal.of("invalid_channel", error.fields) from error
     values = {
         "kind": kind,
         "config": config,
@@ -107,7 +110,7 @@ def save_channel(
             raise _gone(name)
         if existing is None and Channel.objects.kept().filter(team=team).count() >= MAX_CHANNELS:
             said = f"The team has {MAX_CHANNELS} channels, and no more are possible: delete one first."
-            raise _refusal("invalid_channel", {"name": [said]})
+            raise Refusal.of("invalid_channel", {"name": [said]})
         before = audited(existing) if existing else None
         if existing is not None and existing.kind == kind and kept:
             # As it is by now: somebody may have exchanged it meanwhile, and was shown the new one once.
@@ -118,7 +121,7 @@ def save_channel(
             team=team, name=name, defaults=values, create_defaults={**values, "created_at": now}
         )
         if is_new and not is_created:
-            raise _refusal("invalid_channel", {"name": [f"There is a channel {name!r} already."]})
+            raise Refusal.of("invalid_channel", {"name": [f"There is a channel {name!r} already."]})
         if earlier is not None and existing is not None and earlier.pk == existing.pk:
             relocate(channel=channel, kind=existing.kind, config=existing.config, incidents=moved, now=now)
         if not channel.is_enabled:
@@ -206,7 +209,7 @@ def _require_same_address(
     exposed = [field for field in kept if field in after]
     if moved and exposed:
         said = f"Give it again: {' and '.join(moved)} changes, and it would be sent there."
-        raise _refusal("invalid_channel", {field: [said] for field in exposed})
+        raise Refusal.of("invalid_channel", {field: [said] for field in exposed})
 
 
 def _locked(channel_id: int) -> Channel:
@@ -250,8 +253,3 @@ def audited(channel: Channel) -> dict[str, Any]:
         "enabled": channel.is_enabled,
         "owner": channel.owner.email if channel.owner else None,
     }
-
-
-def _refusal(code: str, fields: dict[str, list[str]]) -> Refusal:
-    said = " ".join(sentence for sentences in fields.values() for sentence in sentences)
-    return Refusal(code, f"{said} Nothing was saved.", fields=fields)

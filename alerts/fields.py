@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from budgets.errors import Refusal
+from budgets.storable import is_storable
 
 from . import matchers, wall_clocks
 
@@ -26,10 +27,12 @@ class Fields:
         self, document: Any, *, known: Collection[str], read_only: Collection[str] = (), code: str
     ) -> None:
         if not isinstance(document, dict):
-            raise refusal("invalid_document", {"document": [f"Expected an object with {', '.join(known)}."]})
+            raise Refusal.of(
+                "invalid_document", {"document": [f"Expected an object with {', '.join(known)}."]}
+            )
         unknown = sorted(map(str, document.keys() - {*known, *read_only}))
         if unknown:
-            raise refusal(
+            raise Refusal.of(
                 "invalid_document",
                 {
                     name[:100]: [f"There is no such field: known are {', '.join(known)}."]
@@ -47,7 +50,7 @@ class Fields:
     def refuse(self) -> None:
         """Raises Refusal with everything that was wrong, if anything was."""
         if self.wrong:
-            raise refusal(self._code, self.wrong)
+            raise Refusal.of(self._code, self.wrong)
 
     def raw(self, name: str, default: Any = MISSING) -> Any:
         """The value as it came. Without a default it must be there."""
@@ -184,17 +187,6 @@ def name_of(name: str, what: str, wrong: dict[str, list[str]], *, is_known: bool
         ]
         return ""
     return name.strip()
-
-
-def is_storable(text: str) -> bool:
-    """Whether PostgreSQL's text takes it: neither U+0000 nor half of a pair of surrogates."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def refusal(code: str, fields: dict[str, list[str]], *, status: int = 400) -> Refusal:
-    """What was wrong, as a refusal; nothing was saved."""
-    said = " ".join(sentence for sentences in fields.values() for sentence in sentences)
-    return Refusal(code, f"{said} Nothing was saved.", fields=fields, status=status)
 
 
 def listed(names: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from budgets.errors import Refusal
 from budgets.models import Team
 
 from . import matchers
-from .fields import Fields, name_of, refusal
+from .fields import Fields, name_of
 from .held import look_again
 from .matchers import described
 from .models import MaintenanceWindow
@@ -154,14 +154,14 @@ def require_to_come(read: MaintenanceWindow, existing: MaintenanceWindow | None,
     if existing is not None and all(getattr(existing, one) == getattr(read, one) for one in _TIMES):
         return
     if read.recurrence:
-        raise refusal(
+        raise Refusal.of(
             "invalid_maintenance_window", {"recurrence": ["It is over: by this rule it comes no more."]}
         )
     ends_at = instant_of(read.starts_on, read.starts_at, read.time_zone) + timedelta(
         minutes=read.duration_minutes
     )
     ended = f"{ends_at.astimezone(ZoneInfo(read.time_zone)):%Y-%m-%d %H:%M} in {read.time_zone}"
-    raise refusal(
+    raise Refusal.of(
         "invalid_maintenance_window", {"starts_on": [f"It is over: it would have ended at {ended}."]}
     )
 
@@ -177,7 +177,7 @@ def require_to_close(read: MaintenanceWindow, existing: MaintenanceWindow | None
     unbroken_from = stays_open_from(read, now=now)
     if unbroken_from is None:
         return
-    raise refusal(
+    raise Refusal.of(
         "invalid_maintenance_window",
         {
             "duration_minutes": [
@@ -220,7 +220,7 @@ def save_window(
     wrong: dict[str, list[str]] = {}
     name = name_of(name, "maintenance window", wrong)
     if wrong:
-        raise refusal("invalid_maintenance_window", wrong)
+        raise Refusal.of("invalid_maintenance_window", wrong)
     values = {
         field.attname: getattr(read, field.attname)
         for field in MaintenanceWindow._meta.concrete_fields
@@ -233,11 +233,11 @@ def save_window(
         if existing is None and is_new is False:
             raise _unknown(name)
         if existing is not None and is_new:
-            raise refusal(
+            raise Refusal.of(
                 "invalid_maintenance_window", {"name": [f"There is a maintenance window {name!r} already."]}
             )
         if existing is None and MaintenanceWindow.objects.filter(team=team).count() >= MAX_WINDOWS:
-            raise refusal("invalid_maintenance_window", {"name": [f"A team has at most {MAX_WINDOWS}."]})
+            raise Refusal.of("invalid_maintenance_window", {"name": [f"A team has at most {MAX_WINDOWS}."]})
         require_to_come(read, existing, now=now)
         require_to_close(read, existing, now=now)
         before = audited(existing) if existing else None

@@ -12,7 +12,7 @@ from budgets import audit
 from budgets.errors import Refusal
 from budgets.features import instant
 
-from .fields import Fields, refusal
+from .fields import Fields
 from .models import Schedule, ScheduleOverride
 from .schedules import locked_schedule, members_by_address, record_change
 
@@ -75,7 +75,7 @@ def add_override(
         if schedule.overrides.filter(ends_at__gt=now).count() >= MAX_OVERRIDES:
             wrong["person"] = [f"A schedule has at most {MAX_OVERRIDES} overrides that are not over."]
         if wrong:
-            raise refusal("invalid_override", wrong)
+            raise Refusal.of("invalid_override", wrong)
         override = ScheduleOverride.objects.create(
             schedule=schedule,
             person=person,

@@ -236,5 +236,4 @@ def _check_it_can_fire(
 
 
 def refusal(fields: Problems, code: str = "invalid_rule") -> Refusal:
-    said = " ".join(sentence for sentences in fields.values() for sentence in sentences)
-    return Refusal(code, f"{said} Nothing was saved.", fields=fields)
+    return Refusal.of(code, fields)

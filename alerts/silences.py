@@ -16,7 +16,7 @@ from budgets.features import instant
 from budgets.models import Team
 
 from . import maintenance
-from .fields import Fields, refusal
+from .fields import Fields
 from .held import look_again
 from .matchers import described, fits, problems
 from .models import Incident, MaintenanceWindow, Silence
@@ -182,7 +182,7 @@ def create_silence(*, team: Team, document: Any, actor: str, now: datetime) -> S
         Team.objects.select_for_update(no_key=True).get(pk=team.pk)
         if Silence.objects.not_over(now).filter(team=team).count() >= MAX_SILENCES:
             said = f"The team has {MAX_SILENCES} silences in force or coming already: end some first."
-            raise refusal("invalid_silence", {"document": [said]})
+            raise Refusal.of("invalid_silence", {"document": [said]})
         silence = Silence.objects.create(
             team=team,
             matchers=draft.matchers,

@@ -15,6 +15,7 @@ from .documents import is_web_address
 from .errors import Refusal
 from .features import instant
 from .models import Annotation, Feature, Team
+from .storable import is_storable
 
 # A commit a minute around the clock is no deploy; a loop that posts is.
 MAX_A_DAY: Final = 500
@@ -162,11 +163,11 @@ def audited(annotation: Annotation) -> dict[str, Any]:
 def _read(document: Any, *, now: datetime) -> _Draft:
     """Raises Refusal: invalid_document for another shape, invalid_annotation with all that is wrong."""
     if not isinstance(document, dict):
-        raise _refusal("invalid_document", {"document": [f"Expected an object with {', '.join(FIELDS)}."]})
+        raise Refusal.of("invalid_document", {"document": [f"Expected an object with {', '.join(FIELDS)}."]})
     unknown = sorted(str(name) for name in document if name not in FIELDS)
     if unknown:
         known = f"There is no such field: known are {', '.join(FIELDS)}."
-        raise _refusal("invalid_document", {name[:100]: [known] for name in unknown[:20]})
+        raise Refusal.of("invalid_document", {name[:100]: [known] for name in unknown[:20]})
     wrong: dict[str, list[str]] = {}
     kind, feature, url = document.get("kind"), document.get("feature"), document.get("url")
     if kind not in KINDS:
@@ -181,28 +182,23 @@ def _read(document: Any, *, now: datetime) -> _Draft:
     at = _instant(document.get("at"), now, wrong)
     if feature is not None and not isinstance(feature, str):
         wrong["feature"] = [f"feature must be a feature's slug or null, got {feature!r:.100}."]
-    if url not in (None, "") and not (isinstance(url, str) and _is_storable(url) and is_web_address(url)):
+    if url not in (None, "") and not (isinstance(url, str) and is_storable(url) and is_web_address(url)):
         wrong["url"] = [
             f"url must be an address that begins with https:// or http:// and has at most {MAX_URL_CHARACTERS} "
             f"characters, got {url!r:.100}."
         ]
     if wrong:
-        raise _refusal("invalid_annotation", wrong)
+        raise Refusal.of("invalid_annotation", wrong)
     return _Draft(feature, environment, at, str(kind), text, url or "")
 
 
 def _text(value: Any, name: str, most: int, wrong: dict[str, list[str]]) -> str:
     """One line: labels on charts have no more."""
     line = " ".join(value.split()) if isinstance(value, str) else ""
-    if not 1 <= len(line) <= most or not _is_storable(line):
+    if not 1 <= len(line) <= most or not is_storable(line):
         got = f"{len(line)} characters" if isinstance(value, str) else f"{value!r:.100}"
         wrong[name] = [f"{name} must be a text of 1 to {most} characters without U+0000, got {got}."]
     return line
-
-
-def _is_storable(text: str) -> bool:
-    """Whether PostgreSQL's text takes it: neither U+0000 nor half of a pair of surrogates."""
-    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _instant(value: Any, now: datetime, wrong: dict[str, list[str]]) -> datetime:
@@ -231,18 +227,13 @@ def _instant(value: Any, now: datetime, wrong: dict[str, list[str]]) -> datetime
     return at
 
 
-def _refusal(code: str, fields: dict[str, list[str]]) -> Refusal:
-    said = " ".join(sentence for sentences in fields.values() for sentence in sentences)
-    return Refusal(code, f"{said} Nothing was saved.", fields=fields)
-
-
 # -- writing ----------------------------------------------------------------------------------------
 
 
 def _feature(team: Team, slug: str | None) -> Feature | None:
     if slug is None:
         return None
-    found = Feature.objects.filter(team=team, slug=slug).first() if _is_storable(slug) else None
+    found = Feature.objects.filter(team=team, slug=slug).first() if is_storable(slug) else None
     if found is None:
         raise Refusal(
             "unknown_feature",

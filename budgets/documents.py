@@ -54,8 +54,7 @@ class Problems:
 
     def raise_if_any(self) -> None:
         if self.fields:
-            said = " ".join(message for messages in self.fields.values() for message in messages)
-            raise Refusal(self.code, f"{said} Nothing was saved.", fields=self.fields)
+            raise Refusal.of(self.code, self.fields)
 
 
 def read_document(slug: str, document: Any) -> FeatureDocument:

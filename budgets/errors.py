@@ -19,6 +19,12 @@ class Refusal(Exception):
         self.status = status
         self.fields = fields or {}
 
+    @classmethod
+    def of(cls, code: str, fields: dict[str, list[str]], *, status: int = 400) -> Refusal:
+        """What is wrong with these fields, by its sentences; nothing was saved."""
+        said = " ".join(sentence for sentences in fields.values() for sentence in sentences)
+        return cls(code, f"{said} Nothing was saved.", status=status, fields=fields)
+
     def document(self) -> dict[str, object]:
         """The error in the shape that every endpoint answers with."""
         return error_document(self.code, self.message, self.fields)

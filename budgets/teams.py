@@ -25,7 +25,7 @@ def create_team(*, name: str, slug: str, actor: str, now: datetime, admin: User 
     if not SLUG.fullmatch(slug) or len(slug) > MAX_NAME_CHARACTERS:
         fields["slug"] = [f"Small letters, digits and single hyphens, e.g. on-call; got {slug!r:.100}."]
     if fields:
-        raise _refused("invalid_team", fields)
+        raise Refusal.of("invalid_team", fields)
     try:
         with transaction.atomic():
             team = Team.objects.create(name=name, slug=slug, created_at=now)
@@ -42,7 +42,7 @@ def create_team(*, name: str, slug: str, actor: str, now: datetime, admin: User 
                 add_member(team=team, user=admin, role=Role.ADMIN, actor=actor, now=now)
     except IntegrityError as error:
         taken = [f"There is a team {slug!r} already. Choose another name for addresses."]
-        raise _refused("invalid_team", {"slug": taken}) from error
+        raise Refusal.of("invalid_team", {"slug": taken}) from error
     return team
 
 
@@ -127,8 +127,3 @@ def _require_another_admin(membership: Membership) -> None:
             "Nothing was changed.",
             status=409,
         )
-
-
-def _refused(code: str, fields: dict[str, list[str]]) -> Refusal:
-    said = " ".join(sentence for sentences in fields.values() for sentence in sentences)
-    return Refusal(code, f"{said} Nothing was saved.", fields=fields)
