@@ -13,8 +13,9 @@ from typing import Any, Final
 
 from django.db.models import Exists, Max, OuterRef, Q
 
-from .models import Channel, Incident, IncidentEvent, Notification
+from .models import Channel, Incident, Notification
 from .notifications import OPENINGS, part, write
+from .told import note_told
 
 Event = Notification.Event
 State = Notification.State
@@ -89,7 +90,8 @@ def relocate(
             # What is being sent just now arrives at the former address.
             written += _begin(incident, channel, now, is_waiting=free.filter(event__in=OPENINGS).exists())
         if written:
-            _log(incident, written, now)
+            # What the receivers are told; the incident itself goes on.
+            note_told(incident, Event.OPENED, now, written, left_out=[])
 
 
 def _end(incident: Incident, former: Channel, now: datetime) -> list[Notification]:
@@ -112,23 +114,3 @@ def _begin(incident: Incident, channel: Channel, now: datetime, *, is_waiting: b
 
 def _address(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.items() if name not in _SIGNS}
-
-
-def _log(incident: Incident, written: Sequence[Notification], now: datetime) -> None:
-    told = [
-        {
-            "notification": one.pk,
-            "channel": one.channel_id,
-            "name": one.channel.name,
-            "because": one.because,
-        }
-        for one in written
-    ]
-    IncidentEvent.objects.create(
-        incident=incident,
-        kind=IncidentEvent.Kind.TOLD,
-        at=max(now, incident.opened_at),
-        # What the receivers are told; the incident itself goes on.
-        reason=str(Event.OPENED),
-        details={"told": told, "left_out": []},
-    )

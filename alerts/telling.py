@@ -17,10 +17,11 @@ from budgets.models import User
 
 from .directory import Directory
 from .escalation import FLAPPING_EVERY, Policy, Standing, next_step
-from .models import Channel, FollowUp, Incident, IncidentEvent, Notification, Severity
+from .models import Channel, FollowUp, Incident, Notification, Severity
 from .notifications import OPENINGS, write
 from .recipients import FOR_PROGRAMS, HOLDS_ALERTS, Recipients, freeze, of_step, personal_channels, whole_team
 from .silences import Hold
+from .told import note_held, note_told
 
 Event = Notification.Event
 
@@ -74,7 +75,7 @@ def tell(
     elif event == Event.RESOLVED and _may_come_back(incident) and _is_too_soon(incident, follow_up, now):
         _let_go(follow_up)
         follow_up.news_at = now
-        _log(incident, event, now, held_by=FLAPPING)
+        note_held(incident, event, now, held_by=FLAPPING)
         written = []
     else:
         written = _follow(incident, follow_up, event, now, note)
@@ -289,7 +290,7 @@ def _hold(
     now: datetime,
 ) -> None:
     if follow_up.held_by != held_by:
-        _log(incident, event, now, held_by=held_by, until=until)
+        note_held(incident, event, now, held_by=held_by, until=until)
     follow_up.held_since = follow_up.held_since or now
     follow_up.held_by = held_by
 
@@ -425,16 +426,7 @@ def _send(
     if written:
         follow_up.told_at = now
     if written or event in OPENINGS:
-        told = [
-            {
-                "notification": one.pk,
-                "channel": one.channel_id,
-                "name": one.channel.name,
-                "because": one.because,
-            }
-            for one in written
-        ]
-        _log(incident, event, now, told=told, left_out=recipients.left_out, **(about or {}))
+        note_told(incident, event, now, written, left_out=recipients.left_out, **(about or {}))
     return written
 
 
@@ -465,19 +457,6 @@ def _end_where_acknowledged(incident: Incident, event: Event, recipients: Recipi
         recipients=[(channel, ANEW) for channel in acknowledged],
         now=now,
         words=ANEW,
-    )
-
-
-def _log(incident: Incident, event: Event, now: datetime, **details: Any) -> None:
-    until = details.pop("until", None)
-    if until is not None:
-        details["until"] = until.isoformat()
-    IncidentEvent.objects.create(
-        incident=incident,
-        kind=IncidentEvent.Kind.TOLD,
-        at=max(now, incident.opened_at),
-        reason=str(event),
-        details=details,
     )
 
 
