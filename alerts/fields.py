@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 
 from budgets.errors import Refusal
+from budgets.instants import read_instant
 from budgets.storable import is_storable
 
 from . import matchers, wall_clocks
@@ -124,7 +125,7 @@ class Fields:
         if value is None and default is not None:
             return default
         try:
-            return read_instant(value)
+            return _instant(value)
         except (ValueError, OverflowError, OSError):
             if name not in self.wrong:
                 self.add(
@@ -157,15 +158,10 @@ class Fields:
         return [] if name in self.wrong else value
 
 
-def read_instant(value: Any) -> datetime:
-    """An instant of a document as aware UTC. Raises ValueError, OverflowError or OSError."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        at = datetime.fromtimestamp(value, tz=UTC)
-    elif isinstance(value, str) and "T" in value.upper():
-        at = datetime.fromisoformat(value)
-    else:
-        raise ValueError(value)
-    if at.tzinfo is None or not 1970 <= at.year < 9999:
+def _instant(value: Any) -> datetime:
+    """As UTC, and far from the ends of the calendar: something is added to it and taken from it."""
+    at = read_instant(value)
+    if not 1970 <= at.year < 9999:
         raise ValueError(value)
     return at.astimezone(UTC)
 

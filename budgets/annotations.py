@@ -14,6 +14,7 @@ from . import audit
 from .documents import is_web_address
 from .errors import Refusal
 from .features import instant
+from .instants import read_instant
 from .models import Annotation, Feature, Team
 from .storable import is_storable
 
@@ -205,15 +206,7 @@ def _instant(value: Any, now: datetime, wrong: dict[str, list[str]]) -> datetime
     if value is None:
         return now
     try:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            at = datetime.fromtimestamp(value, tz=UTC)
-        elif isinstance(value, str) and "T" in value.upper():
-            at = datetime.fromisoformat(value)
-        else:
-            raise ValueError(value)
-        if at.tzinfo is None:
-            raise ValueError(value)
-        at = at.astimezone(UTC)
+        at = read_instant(value).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         wrong["at"] = [
             f"at must be RFC 3339 with a zone (2026-11-21T20:00:00Z) or Unix seconds, got {value!r:.100}."
