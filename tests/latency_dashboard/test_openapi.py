@@ -116,6 +116,7 @@ def test_every_code_is_one_that_an_operation_can_answer_with() -> None:
 
 # Callable → whether the code that it is given is of an error or of an item of a POST that was rejected.
 _MAKES_AN_ERROR = {"Refusal", "error_document", "_refusal", "refusal", "Fields", "_check_ms"}
+_METHODS = {"Refusal.of": "Refusal", "problems.add": "add_problem"}
 _MAKES_A_REJECTION = {"Reason", "Rejection", "reject"}
 _CODE = re.compile(r"[a-z]+(_[a-z]+)+")
 
@@ -127,7 +128,7 @@ def _calls() -> Iterator[tuple[str, str]]:
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Call):
                     called = ast.unparse(node.func)
-                    name = "add_problem" if called.endswith("problems.add") else called.rpartition(".")[2]
+                    name = _METHODS.get(called) or called.rpartition(".")[2]
                     for given in [*node.args, *(keyword.value for keyword in node.keywords)]:
                         if isinstance(given, ast.Constant) and isinstance(given.value, str):
                             yield name, given.value
