@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
 from typing import Final
 
@@ -37,6 +39,53 @@ WINDOW_WORDS: Final = {
 }
 
 Milliseconds = float | Decimal | AtLeast | None
+
+
+_zone: ContextVar[tzinfo] = ContextVar("zone", default=UTC)
+
+
+@contextmanager
+def reading_in(zone: tzinfo) -> Iterator[None]:
+    """Within it, instants are written by the clock of this zone: that of the person who reads the page."""
+    token = _zone.set(zone)
+    try:
+        yield
+    finally:
+        _zone.reset(token)
+
+
+def in_zone(at: datetime) -> datetime:
+    """An instant by the reader's clock."""
+    return at.astimezone(_zone.get())
+
+
+def zone_word(at: datetime) -> str:
+    """What the reader's zone is called at an instant: "UTC", "CET", or "+05:45" where it has no letters."""
+    local = in_zone(at)
+    word = local.tzname() or ""
+    if word[:1] in "+-" or not word:
+        offset = f"{local:%z}"
+        return f"{offset[:3]}:{offset[3:5]}".replace("-", MINUS)
+    return word
+
+
+def zone_name() -> str:
+    """The reader's zone, as a head of a column names it: "UTC", "Europe/Berlin"."""
+    zone = _zone.get()
+    return str(getattr(zone, "key", None) or zone)
+
+
+def from_wall_clock(naive: datetime) -> datetime:
+    """The instant at which the reader's clock shows this; the earlier one where it shows it twice."""
+    return naive.replace(tzinfo=_zone.get()).astimezone(UTC)
+
+
+def is_naive(text: str) -> bool:
+    """Whether a text is a date and time without a zone, as a browser's field for it gives."""
+    try:
+        return datetime.fromisoformat(text).tzinfo is None
+    except ValueError:
+        return False
 
 
 def significant(value: float, *, near: float | None = None, digits: int = 3) -> str:
@@ -185,9 +234,25 @@ def lasting(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
-def instant(at: datetime, *, seconds: bool = False) -> str:
-    """An instant to the minute, or to the second, with its zone: "21 Nov 2026, 20:00 UTC"."""
-    return f"{at.day} {at:%b %Y, %H:%M:%S} UTC" if seconds else f"{at.day} {at:%b %Y, %H:%M} UTC"
+def instant(at: datetime, *, seconds: bool = False, zone: bool = True) -> str:
+    """An instant to the minute, or to the second, by the reader's clock and with its zone: "21 Nov 2026, 20:00 UTC"."""
+    local = in_zone(at)
+    text = f"{local.day} {local:%b %Y, %H:%M:%S}" if seconds else f"{local.day} {local:%b %Y, %H:%M}"
+    return f"{text} {zone_word(at)}" if zone else text
+
+
+def day(at: datetime) -> str:
+    """The day of an instant by the reader's clock: "21 Nov 2026"."""
+    local = in_zone(at)
+    return f"{local.day} {local:%b %Y}"
+
+
+def between(start: datetime, end: datetime) -> str:
+    """A range with its zone: "21 Nov 2026, 20:00 – 21:00 UTC"; with both zones where a clock change lies between."""
+    is_one_zone = zone_word(start) == zone_word(end)
+    is_one_day = day(start) == day(end) and is_one_zone
+    until = f"{in_zone(end):%H:%M} {zone_word(end)}" if is_one_day else instant(end)
+    return f"{instant(start, zone=not is_one_zone)} – {until}"
 
 
 def window_words(window: str) -> str:

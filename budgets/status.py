@@ -122,10 +122,11 @@ def get_feature_status(
     release: str | None = None,
     now: datetime,
     at: datetime | None = None,
-    window: str | None = None,
+    window: str | timedelta | None = None,
 ) -> FeatureStatus:
     """The status of one milestone as of `at` (default: now).
 
+    `window`, one of WINDOWS or whole minutes, is the range of percentiles and components; default the objective's.
     Long ago minutes are no longer kept, and longer ago hours: windows then begin and end on the hour, or on the
     day, and burn rates over windows that are shorter are left out. Raises Refusal("invalid_window") for a window
     that is not one of WINDOWS, and Refusal("window_not_kept") for one that is shorter.
@@ -148,7 +149,8 @@ def get_overview(
     *,
     environment: str = "production",
     now: datetime,
-    window: str | None = None,
+    at: datetime | None = None,
+    window: str | timedelta | None = None,
     with_component_percentiles: bool = True,
 ) -> dict[int, dict[str, FeatureStatus]]:
     """Feature id -> milestone -> status, for milestones that are declared or measured; the number of queries
@@ -161,7 +163,7 @@ def get_overview(
         list(features),
         environment=environment,
         release=None,
-        at=now,
+        at=at or now,
         now=now,
         window=window,
         only=None,
@@ -224,8 +226,16 @@ def get_timeseries(
     )
 
 
-def check_window(window: str | None) -> None:
-    if window is not None and window not in WINDOWS:
+def range_bounds(*, window: str | timedelta | None, days: int, at: datetime, now: datetime) -> WindowBounds:
+    """The range of percentiles and components of a status: the one asked for, else the objective's of so many days.
+
+    Raises Refusal("window_not_kept") as `get_feature_status` does.
+    """
+    return _objective_bounds(at, days, now) if window is None else _shown_bounds(at, window, now)
+
+
+def check_window(window: str | timedelta | None) -> None:
+    if isinstance(window, str) and window not in WINDOWS:
         raise Refusal(
             "invalid_window",
             f"window must be one of {', '.join(WINDOWS)}, got {window!r:.100}.",
@@ -243,7 +253,7 @@ def _statuses(
     release: str | None,
     at: datetime,
     now: datetime,
-    window: str | None,
+    window: str | timedelta | None,
     only: str | None,
     with_component_percentiles: bool = True,
 ) -> dict[int, dict[str, FeatureStatus]]:
@@ -333,8 +343,9 @@ def _objective_bounds(at: datetime, days: int, now: datetime) -> WindowBounds:
     return WindowBounds(_floored(bounds.start, timedelta(hours=1)), bounds.end)
 
 
-def _shown_bounds(at: datetime, window: str, now: datetime) -> WindowBounds:
-    bounds = _kept_bounds(at, WINDOWS[window], now)
+def _shown_bounds(at: datetime, window: str | timedelta, now: datetime) -> WindowBounds:
+    length = WINDOWS[window] if isinstance(window, str) else window
+    bounds = _kept_bounds(at, length, now)
     if bounds is None:
         raise Refusal(
             "window_not_kept",

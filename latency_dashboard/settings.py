@@ -108,6 +108,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
+    "budgets.reading_zone.ReadInZone",
     "budgets.kept_forms.KeepForms",
     "axes.middleware.AxesMiddleware",  # the last: it answers in place of a login form
 ]

@@ -52,7 +52,7 @@ def burn_down(
         if judged_count:
             rows.append(
                 [
-                    formats.instant(at).removesuffix(" UTC"),
+                    formats.instant(at, zone=False),
                     formats.count(judged_count),
                     formats.count(bad_count),
                     formats.percent(ratio),
@@ -125,7 +125,7 @@ def burn_down(
         layout=layout,
         summary=_burn_down_summary(sum(bad), allowed_bad, remaining / 100, has_data=has_data)
         + marks_sentence(marks),
-        columns=["Start (UTC)", "Judged", "Bad", "Error budget left"],
+        columns=[f"Start ({formats.zone_name()})", "Judged", "Bad", "Error budget left"],
         rows=rows,
         fields=["start", "judged", "bad", "remaining_ratio", "changes"],
         changes=marks.rows,

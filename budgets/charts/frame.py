@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 
 from budgets import formats
@@ -48,7 +48,7 @@ class Chart:
             "figure": {"data": self.data, "layout": self.layout},
             "summary": self.summary,
             "table": {"columns": self.columns, "rows": self.rows},
-            "changes": {"columns": ["At (UTC)", "Change", "What"], "rows": self.changes},
+            "changes": {"columns": [f"At ({formats.zone_name()})", "Change", "What"], "rows": self.changes},
         }
 
 
@@ -138,17 +138,25 @@ def time_axis(start: datetime, end: datetime, *, room: timedelta = timedelta(0))
 
 
 def time_ticks(start: datetime, end: datetime, *, at_most: int = 8) -> list[tuple[datetime, str]]:
-    """Round UTC instants within a range, each with its text: the time, and the day where a day begins."""
+    """Round instants of the reader's clock within a range, each with its text: the time, and the day where one begins.
+
+    What the clock leaves out when it goes forward has no tick, and what it shows twice has one.
+    """
     span = end - start
     step = next((s for s in _TIME_STEPS if span / s <= at_most), _TIME_STEPS[-1])
-    epoch = datetime(2024, 1, 1, tzinfo=UTC)  # a Monday, so that steps of weeks begin on one
-    at = epoch + math.ceil((start - epoch) / step) * step
+    epoch = datetime(2024, 1, 1)  # noqa: DTZ001 - of a wall clock; a Monday, so that steps of weeks begin on one
+    wall = epoch + math.floor((_wall(start) - epoch) / step) * step
     found = []
-    while at <= end:
-        is_day = step >= _DAY or (at.hour == 0 and at.minute == 0)
-        found.append((at, f"{at.day} {at:%b}" if is_day else f"{at:%H:%M}"))
-        at += step
+    while (at := formats.from_wall_clock(wall)) <= end:
+        if at >= start and _wall(at) == wall:
+            is_day = step >= _DAY or (wall.hour == 0 and wall.minute == 0)
+            found.append((at, f"{wall.day} {wall:%b}" if is_day else f"{wall:%H:%M}"))
+        wall += step
     return found
+
+
+def _wall(at: datetime) -> datetime:
+    return formats.in_zone(at).replace(tzinfo=None)
 
 
 def steps(low: float, high: float, at_most: int) -> list[float]:

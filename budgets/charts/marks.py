@@ -79,9 +79,7 @@ def draw_marks(markers: Sequence[Marker], *, start: datetime, end: datetime, siz
             for below_px, plot_px in WIDTHS
             if plot_px < widest
         ],
-        rows=[
-            [formats.instant(one.at).removesuffix(" UTC"), one.what, one.detail or one.text] for one in shown
-        ],
+        rows=[[formats.instant(one.at, zone=False), one.what, one.detail or one.text] for one in shown],
     )
 
 

@@ -121,7 +121,7 @@ def percentile_lines(
         layout=layout,
         summary=_lines_summary(series, subject=subject, limit_word=limit_word) + marks_sentence(marks),
         columns=[
-            "Start (UTC)",
+            f"Start ({formats.zone_name()})",
             "Requests",
             "p50",
             "p95",
@@ -133,7 +133,7 @@ def percentile_lines(
         ],
         rows=[
             [
-                formats.instant(series.start[i]).removesuffix(" UTC"),
+                formats.instant(series.start[i], zone=False),
                 formats.count(series.total[i]),
                 *(formats.duration(values[name][i], unit=unit, near=series.limit_ms[i]) for name, _ in LINES),
                 formats.limit(series.limit_ms[i], unit=unit),

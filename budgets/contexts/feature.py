@@ -16,17 +16,15 @@ from budgets.burn_rates import (
     Tier,
     WindowBounds,
     error_budget_ratio,
-    objective_window,
     tiers_for,
-    window_bounds,
 )
 from budgets.errors import Refusal
 from budgets.limits import budgets_in_force
 from budgets.models import Annotation, Feature, LatencyBudget, Milestone
-from budgets.status import DEFAULT_WINDOW_DAYS, WINDOWS, ComponentStatus, FeatureStatus
+from budgets.status import DEFAULT_WINDOW_DAYS, ComponentStatus, FeatureStatus, range_bounds
 from budgets.tiles import Counts, Percentiles
 
-from .frame import page_url, with_query
+from .frame import View, page_url, with_query
 from .parts import (
     BAD,
     FEW,
@@ -166,11 +164,10 @@ def feature_page(
     statuses: dict[str, FeatureStatus],
     status: FeatureStatus | None,
     *,
-    environment: str,
-    window: str | None,
-    now: datetime,
+    view: View,
 ) -> FeaturePage:
     """The page of a feature: `statuses` of all its milestones, and `status` of the one that is shown."""
+    environment, now = view.environment, view.as_of
     if status is None:
         return FeaturePage(
             feature=feature, environment=environment, as_of=now, title=f"{feature.name} – Latency Dashboard"
@@ -190,11 +187,11 @@ def feature_page(
         milestone=status.milestone,
         status=status,
         tabs=[Tab(m, milestone_name(m), str(states[m])) for m in Milestone.values if m in states],
-        verdict=feature_verdict(status, window),
+        verdict=feature_verdict(status, view),
         needs_attention=overall in BAD,
-        tiles=_tiles(status, window),
-        range_words=range_words(status, window),
-        window_words=_bounds_words(status.window_start, status.window_end),
+        tiles=_tiles(status, view),
+        range_words=range_words(status, view),
+        window_words=formats.between(status.window_start, status.window_end),
         window_words_plain=f"{budget.window_days} days" if budget else "",
         allowed_ratio=error_budget_ratio(budget.objective) if budget else None,
         allowed_words=formats.objective(1 - budget.objective) if budget else "",
@@ -202,26 +199,25 @@ def feature_page(
         component_unit=formats.column_unit(
             v for c in status.components for v in (c.allocated_ms, c.percentiles_ms.p99)
         ),
-        allocated_elsewhere=_allocated_elsewhere(feature, statuses, status, window),
+        allocated_elsewhere=_allocated_elsewhere(feature, statuses, status, view),
         tiers=[row for row, _ in tiers],
         tier_notes=[
             f"The threshold of {tier.long} was {tier.change_note}." for _, tier in tiers if tier.change_note
         ],
         versions=_version_rows(feature, status.milestone, budget.version if budget else None, now),
         annotations=list(Annotation.objects.of_feature(feature, environment)[:ANNOTATIONS_SHOWN]),
-        **_chart_places(feature, status, window),
+        **_chart_places(feature, status, view),
     )
 
 
-def range_words(status: FeatureStatus, window: str | None) -> str:
-    """The range of percentiles and components: "last 1 hour"."""
-    if window:
-        return formats.last(window)
-    days = status.latency_budget.window_days if status.latency_budget else 28
-    return f"last {days} days"
+def range_words(status: FeatureStatus, view: View) -> str:
+    """The range of percentiles and components: "last hour"."""
+    return view.range_words(
+        status.latency_budget.window_days if status.latency_budget else DEFAULT_WINDOW_DAYS
+    )
 
 
-def feature_verdict(status: FeatureStatus, window: str | None) -> Verdict:
+def feature_verdict(status: FeatureStatus, view: View) -> Verdict:
     """Whether the milestone keeps its promise, and which component is to blame if one is."""
     name = milestone_name(status.milestone)
     budget, counts = status.latency_budget, status.counts
@@ -229,7 +225,7 @@ def feature_verdict(status: FeatureStatus, window: str | None) -> Verdict:
         measured = f"{formats.count(counts.total)} measured" if counts.total else "nothing measured"
         return Verdict(
             "no_data",
-            f"{name} has no latency budget in force, {measured} in the {range_words(status, window)}.",
+            f"{name} has no latency budget in force, {measured} in the {range_words(status, view)}.",
         )
     promise = f"{formats.objective(budget.objective)} within {formats.limit(budget.budget_ms)} over {budget.window_days} days"
     if not counts.judged:
@@ -247,7 +243,7 @@ def feature_verdict(status: FeatureStatus, window: str | None) -> Verdict:
         State.AT_RISK: f"{name} may break its promise{burning}. {achieved}, promised are {promise}.",
         State.OK: f"{name} keeps its promise. {achieved}, promised are {promise}.",
     }.get(status.state, f"{achieved}.")
-    return Verdict(str(status.state), lead, _component_sentence(status, window))
+    return Verdict(str(status.state), lead, _component_sentence(status, view))
 
 
 def _fastest_burn(status: FeatureStatus) -> str:
@@ -261,9 +257,9 @@ def _fastest_burn(status: FeatureStatus) -> str:
     return f": {formats.percent(remaining)} of its error budget is left" if remaining is not None else ""
 
 
-def _component_sentence(status: FeatureStatus, window: str | None) -> str:
+def _component_sentence(status: FeatureStatus, view: View) -> str:
     worst = worst_component(status.components)
-    within = f"in the {range_words(status, window)}"
+    within = f"in the {range_words(status, view)}"
     if worst is not None and worst.allocated_ms is not None:
         p99 = worst.percentiles_ms.p99
         share = formats.percent(over_ratio(worst))
@@ -276,7 +272,7 @@ def _component_sentence(status: FeatureStatus, window: str | None) -> str:
     return ""
 
 
-def _tiles(status: FeatureStatus, window: str | None) -> list[Tile]:
+def _tiles(status: FeatureStatus, view: View) -> list[Tile]:
     budget, counts, error_budget = status.latency_budget, status.counts, status.error_budget
     p = status.percentiles_ms
     tiles = []
@@ -301,7 +297,7 @@ def _tiles(status: FeatureStatus, window: str | None) -> list[Tile]:
     others = f"p50 {formats.duration(p.p50, near=limit_ms)}, p95 {formats.duration(p.p95, near=limit_ms)}"
     tiles.append(
         Tile(
-            f"p99, {range_words(status, window)}",
+            f"p99, {range_words(status, view)}",
             formats.duration(p.p99, near=limit_ms),
             f"{others}{few}" if p.p99 is not None else "nothing was measured",
         )
@@ -331,13 +327,13 @@ def _left_words(status: FeatureStatus) -> str:
 
 
 def _allocated_elsewhere(
-    feature: Feature, statuses: dict[str, FeatureStatus], status: FeatureStatus, window: str | None
+    feature: Feature, statuses: dict[str, FeatureStatus], status: FeatureStatus, view: View
 ) -> Pointer | None:
     """The other milestone, where it is the one under which the components are allocated."""
     for milestone, other in statuses.items():
         if milestone != status.milestone and other.latency_budget and other.latency_budget.allocations:
             name = milestone_name(milestone)
-            query = {"milestone": milestone, "environment": status.environment, "window": window}
+            query = {"milestone": milestone, **view.query}
             return Pointer(
                 text=f"The components of this feature have their share of {name.lower()}.",
                 url=page_url("feature", feature.slug, **query),
@@ -417,20 +413,15 @@ def _version_rows(feature: Feature, milestone: str, in_force: int | None, now: d
     ]
 
 
-def _chart_places(feature: Feature, status: FeatureStatus, window: str | None) -> dict[str, Any]:
-    within = range_words(status, window)
+def _chart_places(feature: Feature, status: FeatureStatus, view: View) -> dict[str, Any]:
+    within = range_words(status, view)
     name = milestone_name(status.milestone)
 
     def place(
         kind: str, title: str, label: str, *, key: str = "", target: str = "", **rest: object
     ) -> ChartPlace:
         address = {"slug": feature.slug, "name": kind}
-        query = {
-            "milestone": status.milestone,
-            "environment": status.environment,
-            "window": window,
-            "target": target,
-        }
+        query = {"milestone": status.milestone, **view.query, "target": target}
         return ChartPlace(
             name=f"{feature.slug}-{key or kind}",
             title=title,
@@ -482,26 +473,21 @@ def _chart_places(feature: Feature, status: FeatureStatus, window: str | None) -
     return places
 
 
-def _bounds_words(start: datetime, end: datetime) -> str:
-    return f"{formats.instant(start).removesuffix(' UTC')} – {formats.instant(end)}"
-
-
 # What the charts cover
 
 
-def shown_range(feature: Feature, milestone: str, window: str | None, now: datetime) -> WindowBounds:
+def shown_range(feature: Feature, milestone: str, view: View) -> WindowBounds:
     """The range of percentiles and components: the one asked for, else the objective's window."""
-    if window is not None:
-        return window_bounds(now, WINDOWS[window])
-    budget = budgets_in_force([feature.pk], now).get((feature.pk, milestone))
-    return objective_window(now, budget.window_days if budget else DEFAULT_WINDOW_DAYS)
+    budget = budgets_in_force([feature.pk], view.as_of).get((feature.pk, milestone))
+    days = budget.window_days if budget else DEFAULT_WINDOW_DAYS
+    return range_bounds(window=view.length, days=days, at=view.as_of, now=view.now)
 
 
-def objective_in_force(feature: Feature, milestone: str, now: datetime) -> tuple[Decimal, WindowBounds]:
+def objective_in_force(feature: Feature, milestone: str, view: View) -> tuple[Decimal, WindowBounds]:
     """The objective of a milestone and its window. Raises Refusal where the milestone has none."""
-    budget = budgets_in_force([feature.pk], now).get((feature.pk, milestone))
+    budget = budgets_in_force([feature.pk], view.as_of).get((feature.pk, milestone))
     if budget is None:
         raise Refusal(
             "no_latency_budget", f"{milestone} of {feature.slug} has no latency budget in force.", status=404
         )
-    return budget.objective, objective_window(now, budget.window_days)
+    return budget.objective, range_bounds(window=None, days=budget.window_days, at=view.as_of, now=view.now)

@@ -16,7 +16,7 @@ from budgets.sparklines import HOURS
 from budgets.status import ComponentStatus, FeatureStatus
 from budgets.tiles import Counts
 
-from .frame import page_url
+from .frame import View, page_url
 from .parts import (
     BAD,
     FEW,
@@ -197,19 +197,17 @@ def overview(
     statuses: dict[int, dict[str, FeatureStatus]],
     hourly: dict[tuple[int, str], list[Counts]],
     *,
-    environment: str,
-    window: str | None,
+    view: View,
     chosen_state: str,
-    now: datetime,
 ) -> Overview:
     """The overview of features by their statuses and their last hours; it asks the database nothing."""
     found = [(feature, statuses.get(feature.pk, {})) for feature in features]
-    query = {"environment": environment, "window": window}
+    query = view.query
     rows = [_overview_row(feature, by_milestone, hourly, query) for feature, by_milestone in found]
     rows.sort(key=_badness)
     return Overview(
-        environment=environment,
-        as_of=now,
+        environment=view.environment,
+        as_of=view.as_of,
         url=page_url("overview", **query),
         all_rows=rows,
         chosen_state=chosen_state if chosen_state in (str(state) for state in WORST_FIRST) else "",

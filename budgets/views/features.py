@@ -13,15 +13,7 @@ from budgets.annotation_forms import AnnotationForm
 from budgets.charts import Chart
 from budgets.contexts import feature as feature_context
 from budgets.contexts import overview as overview_context
-from budgets.contexts.frame import (
-    RANGES,
-    Frame,
-    asked_environment,
-    asked_range,
-    environments_of,
-    page_url,
-    visible_features,
-)
+from budgets.contexts.frame import View, frame_of, page_url, view_of, visible_features
 from budgets.contexts.marks import change_markers
 from budgets.contexts.parts import milestone_name
 from budgets.errors import Refusal
@@ -30,38 +22,31 @@ from budgets.pages import PageRequest, answer_chart, answer_page
 from budgets.roles import Role, has_role, teams_where
 from budgets.sparklines import hourly_counts
 from budgets.status import get_feature_status, get_overview, get_timeseries
+from budgets.views.viewing import with_view
 
 
 @login_required
 @require_safe
-def overview(request: PageRequest) -> HttpResponse:
+@with_view
+def overview(request: PageRequest, *, view: View) -> HttpResponse:
     """Every feature that the person may see, worst first."""
-    now = timezone.now()
-    environment, window = (
-        asked_environment(request.GET.get("environment")),
-        asked_range(request.GET.get("window")),
-    )
-
     features = visible_features(request.user)
     page = overview_context.overview(
         features,
         get_overview(
-            features, environment=environment, now=now, window=window, with_component_percentiles=False
+            features,
+            environment=view.environment,
+            now=view.now,
+            at=view.as_of,
+            window=view.length,
+            with_component_percentiles=False,
         ),
-        hourly_counts(features, environment=environment, now=now),
-        environment=environment,
-        window=window,
+        hourly_counts(features, environment=view.environment, now=view.as_of),
+        view=view,
         chosen_state=request.GET.get("state", ""),
-        now=now,
     )
-    frame = Frame(
-        as_of=now,
-        environment=environment,
-        environments=environments_of(features, environment) if features else (),
-        range=window or "",
-        ranges=RANGES if features else (),
-        every_s=3 if len(features) <= 50 else 10,
-    )
+    # Without a feature there is no range to choose.
+    frame = frame_of(view, features, every_s=3 if len(features) <= 50 else 10) if features else None
     return answer_page(
         request,
         page="budgets/overview.html",
@@ -80,33 +65,19 @@ def overview(request: PageRequest) -> HttpResponse:
 
 @login_required
 @require_safe
-def feature(request: PageRequest, slug: str) -> HttpResponse:
+@with_view
+def feature(request: PageRequest, slug: str, *, view: View) -> HttpResponse:
     """One feature: what was promised, what was kept, and where the time goes."""
-    now = timezone.now()
-    environment, window = (
-        asked_environment(request.GET.get("environment")),
-        asked_range(request.GET.get("window")),
-    )
     found = _visible_feature(request, slug)
-
-    statuses = get_overview([found], environment=environment, now=now, window=window)[found.pk]
+    statuses = get_overview(
+        [found], environment=view.environment, now=view.now, at=view.as_of, window=view.length
+    )[found.pk]
     milestone = feature_context.chosen_milestone(statuses, request.GET.get("milestone"))
     page = feature_context.feature_page(
-        found,
-        statuses,
-        statuses[milestone] if milestone else None,
-        environment=environment,
-        window=window,
-        now=now,
+        found, statuses, statuses[milestone] if milestone else None, view=view
     )
-    frame = Frame(
-        as_of=now,
-        environment=environment,
-        environments=environments_of([found], environment),
-        range=window or "",
-        ranges=RANGES,
-    )
-    back = page_url("overview", environment=environment, window=window)
+    frame = frame_of(view, [found])
+    back = page_url("overview", **view.query)
     return answer_page(
         request,
         page="budgets/feature.html",
@@ -116,7 +87,7 @@ def feature(request: PageRequest, slug: str) -> HttpResponse:
             "frame": frame,
             "is_waiting": not Series.objects.filter(feature=found).exists(),
             "can_edit": has_role(request.user, found.team, Role.EDITOR),
-            "annotation_form": AnnotationForm(initial={"environment": environment}),
+            "annotation_form": AnnotationForm(initial={"environment": view.environment}),
             "section": "features",
             "crumbs": [("Overview", back), (found.name, "")],
         },
@@ -129,7 +100,7 @@ def feature_chart(request: PageRequest, slug: str, name: str, form: str) -> Http
     """A chart of the feature page, as JSON for the page or as CSV for a person."""
     found = _visible_feature(request, slug)
     try:
-        chart = _CHARTS[name](request, found)
+        chart = _CHARTS[name](request, found, view_of(request.GET, timezone.now()))
     except KeyError as error:
         raise Http404(f"there is no chart {name!r}") from error
     except Refusal as refusal:
@@ -141,47 +112,53 @@ def _visible_feature(request: PageRequest, slug: str) -> Feature:
     return get_object_or_404(Feature.objects.visible_to(request.user).select_related("team"), slug=slug)
 
 
-def _allocation(request: PageRequest, found: Feature) -> Chart:
+def _allocation(request: PageRequest, found: Feature, view: View) -> Chart:
     return charts.allocation_against_observed(
         get_feature_status(
             found,
             milestone=_milestone(request),
-            environment=asked_environment(request.GET.get("environment")),
-            window=asked_range(request.GET.get("window")),
-            now=timezone.now(),
+            environment=view.environment,
+            window=view.length,
+            at=view.as_of,
+            now=view.now,
         )
     )
 
 
-def _percentiles(request: PageRequest, found: Feature) -> Chart:
-    now, target, milestone = timezone.now(), request.GET.get("target", ""), _milestone(request)
-    environment = asked_environment(request.GET.get("environment"))
-    start, end = feature_context.shown_range(found, milestone, asked_range(request.GET.get("window")), now)
+def _percentiles(request: PageRequest, found: Feature, view: View) -> Chart:
+    target, milestone = request.GET.get("target", ""), _milestone(request)
+    start, end = feature_context.shown_range(found, milestone, view)
     kind, _, name = target.partition(":")
     is_milestone = kind == "milestone"
     return charts.percentile_lines(
-        get_timeseries(found, target=target, environment=environment, start=start, end=end, now=now),
+        get_timeseries(
+            found, target=target, environment=view.environment, start=start, end=end, now=view.now
+        ),
         subject=milestone_name(name) if is_milestone else name,
         limit_word="latency budget" if is_milestone else "allocation",
         markers=change_markers(
-            found, name if is_milestone else milestone, environment=environment, start=start, end=end
+            found, name if is_milestone else milestone, environment=view.environment, start=start, end=end
         ),
         size="large" if is_milestone else "small",
     )
 
 
-def _burn_down(request: PageRequest, found: Feature) -> Chart:
-    now, milestone = timezone.now(), _milestone(request)
-    environment = asked_environment(request.GET.get("environment"))
-    objective, (start, end) = feature_context.objective_in_force(found, milestone, now)
+def _burn_down(request: PageRequest, found: Feature, view: View) -> Chart:
+    milestone = _milestone(request)
+    objective, (start, end) = feature_context.objective_in_force(found, milestone, view)
     series = get_timeseries(
-        found, target=f"milestone:{milestone}", environment=environment, start=start, end=end, now=now
+        found,
+        target=f"milestone:{milestone}",
+        environment=view.environment,
+        start=start,
+        end=end,
+        now=view.now,
     )
     return charts.burn_down(
         series,
         objective=objective,
         window_end=end,
-        markers=change_markers(found, milestone, environment=environment, start=start, end=end),
+        markers=change_markers(found, milestone, environment=view.environment, start=start, end=end),
     )
 
 

@@ -408,8 +408,10 @@ class TestFeaturePage:
         assert "p99, last 5 minutes" in text
         assert "staging" in text
 
-    def test_what_the_url_cannot_mean_is_the_default(self, feature: Feature, teammate: Client) -> None:
-        text = text_of(page(teammate, "/features/support-chat/?milestone=never&window=13m"))
+    def test_a_milestone_that_the_url_cannot_mean_is_the_first(
+        self, feature: Feature, teammate: Client
+    ) -> None:
+        text = text_of(page(teammate, "/features/support-chat/?milestone=never"))
 
         assert "p99, last 28 days" in text
 

@@ -106,6 +106,24 @@
     }
   }
 
+  // Where a page takes a range, dragging over time asks for one: the server counts anew in finer steps. Only with a
+  // mouse, because on touch dragging scrolls the page; the same is in the menu of the range.
+  const canZoom = Boolean(document.querySelector("[data-range-form]")) && matchMedia("(pointer: fine)").matches;
+
+  function zoomable(layout) {
+    if (!canZoom || !layout.xaxis || layout.xaxis.type !== "date") return;
+    layout.dragmode = "zoom";
+    layout.xaxis.fixedrange = false;
+  }
+
+  function askForRange(change) {
+    const [from, to] = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
+    if (!from || !to) return;
+    const minute = (at, round) => `${new Date(round(Date.parse(`${at.replace(" ", "T")}Z`) / 6e4) * 6e4).toISOString().slice(0, 19)}Z`;
+    const detail = { from: minute(from, Math.floor), to: minute(to, Math.ceil) };
+    document.dispatchEvent(new CustomEvent("chart:zoomed", { detail }));
+  }
+
   async function paint(figure, library) {
     const state = drawn.get(figure);
     const { document: answer } = state;
@@ -114,6 +132,7 @@
     const colors = new Map();
     const data = themed(answer.figure.data, false, colors);
     const layout = fitted(themed(answer.figure.layout, false, colors), state.width);
+    zoomable(layout);
     if (state.width) layout.width = state.width; // left to itself, it keeps the first one
     await library.react(place, data, layout, {
       displayModeBar: false,
@@ -122,6 +141,7 @@
       doubleClick: false,
       showTips: false,
     });
+    if (figure.dataset.state !== "drawn" && layout.dragmode === "zoom") place.on("plotly_relayout", askForRange);
     figure.dataset.state = "drawn";
     figure.querySelector(".chart-summary").textContent = answer.summary;
     const numbers = figure.querySelector(".chart-numbers");
