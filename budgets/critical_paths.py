@@ -75,16 +75,57 @@ def own_times(parent: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.ndar
     Columns of equal length: the position of each span's parent (NO_PARENT for a root), its start and its end.
     Own times are of the same unit and add up to the root's duration, exactly where they are whole numbers.
     """
+    return slots(parent, start, end).own
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Which time of its root's each span has, with its children's: [low, high] where `is_on_path`; and how much of it
+    is its own."""
+
+    low: np.ndarray
+    high: np.ndarray
+    own: np.ndarray
+    is_on_path: np.ndarray
+
+
+def slots(parent: np.ndarray, start: np.ndarray, end: np.ndarray) -> Slots:
+    """The critical paths of many requests; columns as own_times takes them."""
     end = np.maximum(start, end)
     low, high = start.copy(), end.copy()
-    own = np.where(parent == NO_PARENT, high - low, 0)
-    level = np.flatnonzero(parent == NO_PARENT)
-    is_next = np.isin(parent, level)
+    is_on_path = parent == NO_PARENT
+    own = np.where(is_on_path, high - low, 0)
+    is_next = np.isin(parent, np.flatnonzero(is_on_path))
     while is_next.any():
         children = np.flatnonzero(is_next)
         taken = _share_out(parent, start, end, low, high, own, children)
+        is_on_path[taken] = True
         is_next = np.isin(parent, taken)
-    return own
+    return Slots(low, high, own, is_on_path)
+
+
+def own_stretches(parent: np.ndarray, found: Slots) -> list[list[tuple[float, float]]]:
+    """When the user waited for each span itself, and for no child of it: stretches in their order.
+
+    >>> parent = np.array([NO_PARENT, 0, 0])
+    >>> own_stretches(parent, slots(parent, np.array([0, 100, 300]), np.array([1000, 400, 900])))
+    [[(0, 100), (900, 1000)], [(100, 300)], [(300, 900)]]
+    """
+    stretches: list[list[tuple[float, float]]] = [[] for _ in parent]
+    reached = found.low.tolist()
+    low, high, above = found.low.tolist(), found.high.tolist(), parent.tolist()
+    on_path = np.flatnonzero(found.is_on_path)
+    # Slots of one parent's children do not overlap: from one to the next is the parent's own time.
+    for span in on_path[np.argsort(found.low[on_path], kind="stable")].tolist():
+        of = above[span]
+        if of != NO_PARENT:
+            if low[span] > reached[of]:
+                stretches[of].append((reached[of], low[span]))
+            reached[of] = max(reached[of], high[span])
+    for span in on_path.tolist():
+        if high[span] > reached[span]:
+            stretches[span].append((reached[span], high[span]))
+    return stretches
 
 
 def _share_out(

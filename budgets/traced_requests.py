@@ -30,7 +30,7 @@ _MAX_SLICES: Final = 8
 _MIN_SLICES: Final = 2
 _PROBES: Final = 4
 _GOLDEN: Final = 0.6180339887498949
-_NO_ID: Final = 0
+NO_ID: Final = 0
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def _received_per_second(minutes: list[datetime]) -> float:
 
 @dataclass(frozen=True)
 class _Roots:
-    """Requests as columns; times in microseconds since 1970, ids as signed numbers, _NO_ID for none."""
+    """Requests as columns; times in microseconds since 1970, ids as signed numbers, NO_ID for none."""
 
     ended_us: np.ndarray
     duration_us: np.ndarray
@@ -217,7 +217,7 @@ def _read_roots(milestones: list[int], slices: _Slices) -> tuple[_Roots, int, bo
     selected, parameters = _union("budgets_measurement", milestones, slices.slices, "status <> 1")
     arrays = fetch_arrays(
         "SELECT array_agg(series_id), array_agg(ended_at), array_agg(duration_ms), array_agg(status),"
-        f" array_agg(coalesce(trace_id, {_ZERO_TRACE})), array_agg(coalesce(span_id, {_NO_ID}))"
+        f" array_agg(coalesce(trace_id, {_ZERO_TRACE})), array_agg(coalesce(span_id, {NO_ID}))"
         f" FROM ({selected}) AS m",
         parameters,
     )
@@ -278,10 +278,11 @@ def _least(order: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Calls:
+class Calls:
     """Calls of components, of which each belongs to the request at `root`; as in _Roots. One of `is_span` is one of
-    several of its component."""
+    several of its component. `number` tells them apart as they were read."""
 
+    number: np.ndarray
     root: np.ndarray
     series_id: np.ndarray
     ended_us: np.ndarray
@@ -290,8 +291,8 @@ class _Calls:
     parent_span_id: np.ndarray
     is_span: np.ndarray
 
-    def take(self, keep: np.ndarray) -> _Calls:
-        return _Calls(*(getattr(self, name)[keep] for name in _CALL_COLUMNS))
+    def take(self, keep: np.ndarray) -> Calls:
+        return Calls(*(getattr(self, name)[keep] for name in _COLUMNS_OF_CALLS))
 
     @property
     def started_us(self) -> np.ndarray:
@@ -299,11 +300,11 @@ class _Calls:
         return started_us
 
 
-_CALL_COLUMNS: Final = tuple(_Calls.__dataclass_fields__)
+_COLUMNS_OF_CALLS: Final = tuple(Calls.__dataclass_fields__)
 
 
-def _read_calls(roots: _Roots, components: list[int], slices: _Slices) -> _Calls:
-    found = [_no_calls()]
+def _read_calls(roots: _Roots, components: list[int], slices: _Slices) -> Calls:
+    found = [no_calls()]
     size = len(roots.trace_id)
     # One text, which is quicker to send than so many values.
     traces = ",".join(trace.tobytes().hex() for trace in roots.trace_id)
@@ -312,7 +313,7 @@ def _read_calls(roots: _Roots, components: list[int], slices: _Slices) -> _Calls
         selected, parameters = _union(table, components, slices.around(longest), "true")
         arrays = fetch_arrays(
             "SELECT array_agg(r.number), array_agg(series_id), array_agg(ended_at), array_agg(duration_ms),"
-            f" array_agg(coalesce(span_id, {_NO_ID})), array_agg(coalesce(parent_span_id, {_NO_ID}))"
+            f" array_agg(coalesce(span_id, {NO_ID})), array_agg(coalesce(parent_span_id, {NO_ID}))"
             " FROM unnest(string_to_array(%s, ',')::uuid[]) WITH ORDINALITY AS r (trace_id, number)"
             f" JOIN ({selected}) AS m ON m.trace_id = r.trace_id",
             [traces, *parameters],
@@ -320,7 +321,8 @@ def _read_calls(roots: _Roots, components: list[int], slices: _Slices) -> _Calls
         if arrays[0] is not None:
             number, series_id, ended, duration_ms, span_id, parent_span_id = arrays
             found.append(
-                _Calls(
+                Calls(
+                    number=np.arange(len(number), dtype=np.int64),
                     root=number.astype(np.int64) - 1,
                     series_id=series_id,
                     ended_us=ended + POSTGRES_EPOCH_US,
@@ -330,12 +332,12 @@ def _read_calls(roots: _Roots, components: list[int], slices: _Slices) -> _Calls
                     is_span=np.full(len(number), table == "budgets_span"),
                 )
             )
-    return _Calls(*(np.concatenate([getattr(one, name) for one in found]) for name in _CALL_COLUMNS))
+    return Calls(*(np.concatenate([getattr(one, name) for one in found]) for name in _COLUMNS_OF_CALLS))
 
 
-def _no_calls() -> _Calls:
+def no_calls() -> Calls:
     empty = np.empty(0, dtype=np.int64)
-    return _Calls(empty, empty, empty, empty, empty, empty, empty.astype(bool))
+    return Calls(empty, empty, empty, empty, empty, empty, empty, empty.astype(bool))
 
 
 def _union(
@@ -353,7 +355,7 @@ def _union(
 
 
 def _parts(
-    roots: _Roots, calls: _Calls, components: dict[int, str], names: list[str]
+    roots: _Roots, calls: Calls, components: dict[int, str], names: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The microseconds of each request on whose critical path each component was; and which have any component."""
     size = len(roots.ended_us)
@@ -362,10 +364,7 @@ def _parts(
     calls = calls.take(
         (calls.ended_us > root_started_us[calls.root]) & (calls.started_us < roots.ended_us[calls.root])
     )
-    calls = _told_apart(calls, root_started_us)
-    started_us = calls.started_us
-    has_parent = np.isin(calls.parent_span_id, calls.span_id[calls.span_id != _NO_ID])
-    started_us = _lined_up(calls, started_us, root_started_us, roots.duration_us, has_parent)
+    calls, started_us = arranged(calls, root_started_us, roots.duration_us)
     ended_us = started_us + calls.duration_us
 
     # Each request's root before its calls.
@@ -375,7 +374,7 @@ def _parts(
     span_id = np.concatenate([roots.span_id, calls.span_id])[order]
     parent_span_id = np.concatenate([np.zeros(size, dtype=np.int64), calls.parent_span_id])[order]
     root, is_call = root[order], is_call[order]
-    parent = _parents(root, is_call, span_id, parent_span_id)
+    parent = parents_of(root, is_call, span_id, parent_span_id)
     own_us = own_times(
         without_cycles(parent),
         np.concatenate([root_started_us, started_us])[order],
@@ -389,7 +388,16 @@ def _parts(
     return part_us, np.isin(np.arange(size), calls.root)
 
 
-def _told_apart(calls: _Calls, root_started_us: np.ndarray) -> _Calls:
+def arranged(
+    calls: Calls, root_started_us: np.ndarray, root_duration_us: np.ndarray
+) -> tuple[Calls, np.ndarray]:
+    """Each call once, and when it began: calls that were sent without their offsets one after the other."""
+    calls = _told_apart(calls, root_started_us)
+    has_parent = np.isin(calls.parent_span_id, calls.span_id[calls.span_id != NO_ID])
+    return calls, _lined_up(calls, calls.started_us, root_started_us, root_duration_us, has_parent)
+
+
+def _told_apart(calls: Calls, root_started_us: np.ndarray) -> Calls:
     """Each call once: several calls of a component by their spans, and not by what they add up to.
 
     Unless they were sent without their offsets, and so all stand at the start of the request: then their sum is what
@@ -402,13 +410,13 @@ def _told_apart(calls: _Calls, root_started_us: np.ndarray) -> _Calls:
     return calls.take(calls.is_span == is_told_by_spans)
 
 
-def _where_unknown(key: np.ndarray, spans: _Calls, root_started_us: np.ndarray) -> np.ndarray:
+def _where_unknown(key: np.ndarray, spans: Calls, root_started_us: np.ndarray) -> np.ndarray:
     """The keys of which all spans begin with their request."""
     return np.setdiff1d(key, key[spans.started_us != root_started_us[spans.root]])
 
 
 def _lined_up(
-    calls: _Calls,
+    calls: Calls,
     started_us: np.ndarray,
     root_started_us: np.ndarray,
     root_duration_us: np.ndarray,
@@ -434,7 +442,7 @@ def _lined_up(
     return np.where(is_lined_up[calls.root], started_us + shift_us, started_us)
 
 
-def _parents(
+def parents_of(
     root: np.ndarray, is_call: np.ndarray, span_id: np.ndarray, parent_span_id: np.ndarray
 ) -> np.ndarray:
     """The position of each call's parent: the span of that id in the same request, or else the request."""
@@ -443,5 +451,5 @@ def _parents(
     key, wanted = (root * len(ids) + code for code in np.split(coded, 2))
     by_key = np.argsort(key, kind="stable")
     found = by_key[np.searchsorted(key[by_key], wanted).clip(max=len(key) - 1)] if len(key) else by_key
-    is_found = (key[found] == wanted) & (parent_span_id != _NO_ID)
+    is_found = (key[found] == wanted) & (parent_span_id != NO_ID)
     return np.where(is_call, np.where(is_found, found, position_of_root), NO_PARENT)

@@ -3,7 +3,18 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import path
 
-from budgets.views import accounts, annotations, audit, batches, editor, features, invitations, keys, teams
+from budgets.views import (
+    accounts,
+    annotations,
+    audit,
+    batches,
+    editor,
+    features,
+    invitations,
+    keys,
+    teams,
+    traces,
+)
 
 urlpatterns = [
     path("", features.overview, name="overview"),
@@ -47,6 +58,8 @@ urlpatterns = [
         annotations.delete,
         name="feature-annotation-delete",
     ),
+    path("features/<slug:slug>/traces/<str:trace_id>/", traces.trace, name="trace"),
+    path("features/<slug:slug>/traces/<str:trace_id>.csv", traces.trace, {"form": "csv"}, name="trace-csv"),
     path("features/<slug:slug>/archive/", editor.archive, name="feature-archive"),
     path("features/<slug:slug>/restore/", editor.restore, name="feature-restore"),
     path("archived/", editor.archived, name="archived-features"),

@@ -38,6 +38,7 @@ OF_KIND = {
     "schedules": "primary",
     "escalation-policies": "pages",
 }
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 DOCUMENTS: dict[str, dict[str, Any]] = {
     "silences": {"matchers": OF_SUPPORT, "reason": "Load test", "ends_at": 0},
     "maintenance-windows": {
@@ -104,6 +105,7 @@ class World:
             "name": self._name(route),
             "token": "unknown",
             "uidb64": "MQ",
+            "trace_id": TRACE_ID,
             "number": 1,
         }
         for part, value in pk.items():
@@ -165,7 +167,7 @@ def make_world() -> World:
     team, other_team = make_team(slug="assistants"), make_team(slug="others")
     feature = make_feature(team=team, now=now - timedelta(days=1))
     key, _ = make_key(team, "ingest", now=now)
-    item = measurement(feature, ended_at=now, duration_ms=900, milestone="first_token")
+    item = measurement(feature, ended_at=now, duration_ms=900, milestone="first_token", trace_id=TRACE_ID)
     answer = ingest.accept(key=key, body=msgspec.json.encode({"measurements": [item]}), now=now)
     incident = open_incident(
         target=Target(feature, "production", milestone="first_token"),
