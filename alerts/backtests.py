@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from budgets.burn_rates import Severity
@@ -183,6 +183,15 @@ def backtest(
         start=start,
         now=now,
     )
+    found = backtest_of(past, rules, start=start, now=now)
+    if past.measured_from is not None and any(isinstance(rule, _JUDGED) for rule in rules.values()):
+        as_it_was = "What was judged stays as it was judged, by the latency budget that was in force then."
+        found = replace(found, notes=(*found.notes, as_it_was))
+    return found
+
+
+def backtest_of(past: Past, rules: Mapping[str, Rule], *, start: datetime, now: datetime) -> Backtest:
+    """When these rules, by their keys, would have fired from `start` on, by a past that reaches far enough back."""
     transitions = {
         key: list(replay(rule, past.shown_to(rule), since=past.replayed_from(rule, start)))
         for key, rule in rules.items()
@@ -245,8 +254,6 @@ def _notes(start: datetime, now: datetime, past: Past, rules: Collection[Rule]) 
         yield from (
             f"Before {_day(exact_from)} only hours are kept{said}." for said in map(_of_hours, rules) if said
         )
-    if any(isinstance(rule, _JUDGED) for rule in rules):
-        yield "What was judged stays as it was judged, by the latency budget that was in force then."
 
 
 _JUDGED = BurnRateRule | OutageRule | ComponentOverrunRule | ErrorBudgetRule | ForecastRule

@@ -16,7 +16,7 @@ from budgets.models import Feature, Milestone
 
 from .latency_rules import ThresholdRule, TrendRule
 from .lookbacks import looks_back
-from .minutes import Minutes, TimeTaken
+from .minutes import COUNTERS, Minutes, TimeTaken
 from .percentiles import Histograms
 from .rules import Rule
 from .series_rules import NoDataRule, UnallocatedComponentRule
@@ -72,10 +72,7 @@ def past_of(
     counts = minute_counts(
         feature=feature, environment=environment, target=target, start=begins, end=now, now=now
     )
-    judged, good, over, total, errors, timeouts = (
-        counts.counters[name] for name in ("judged", "good", "over", "total", "errors", "timeouts")
-    )
-    minutes = Minutes(counts.start, judged, good, over, total, errors, timeouts)
+    minutes = as_judged(counts)
     if any(isinstance(rule, ThresholdRule | TrendRule) for rule in rules):
         found = minute_histograms(
             feature=feature,
@@ -89,6 +86,12 @@ def past_of(
     if any(isinstance(rule, UnallocatedComponentRule) for rule in rules):
         minutes = replace(minutes, time_taken=_time_taken(feature, environment, counts, begins, now))
     return Past(minutes, counts.exact_from, counts.measured_from)
+
+
+def as_judged(counts: MinuteCounts) -> Minutes:
+    """The minutes of which these are the counters."""
+    judged, good, over, total, errors, timeouts = (counts.counters[name] for name in COUNTERS)
+    return Minutes(counts.start, judged, good, over, total, errors, timeouts)
 
 
 def _percentiles(found: MinuteHistograms, length: int) -> Histograms:

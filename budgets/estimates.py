@@ -1,4 +1,7 @@
-"""What was observed of a feature, and what other numbers would have made of it: estimates, from histograms."""
+"""What was observed of a feature, and what other numbers would have made of it.
+
+Exact counters say it where the limit is the one that was in force all along; else it is estimated from histograms.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,11 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 
+import numpy as np
 from django.db.models import Min
 
 from .burn_rates import objective_window
+from .limits import LimitHistory, limit_histories
 from .models import DayRollup, DirtyDay, Feature, Series
 from .tiles import NOTHING, Range, Totals, read_ranges
 
@@ -22,6 +27,10 @@ class Observed:
     by_days: Mapping[int, Mapping[str, Totals]] = field(default_factory=dict)
     first_day: date | None = None
     """The first day (UTC) of which anything is kept; None where nothing was measured."""
+    since: Mapping[int, datetime] = field(default_factory=dict)
+    """When the window of so many days begins."""
+    limits: Mapping[str, LimitHistory] = field(default_factory=dict)
+    """By target, what was in force."""
 
     def totals(self, target: str, days: int) -> Totals:
         return self.by_days.get(days, {}).get(target, NOTHING)
@@ -30,6 +39,40 @@ class Observed:
         """The components that were measured."""
         targets = {target for found in self.by_days.values() for target in found}
         return {target.removeprefix("component:") for target in targets if target.startswith("component:")}
+
+    def good_share(self, target: str, days: int, limit_ms: Decimal | float) -> Share | None:
+        """The share of all measurements that would have been good under a limit: ok, and not over it. None without
+        data."""
+        totals = self.totals(target, days)
+        ratio = good_ratio(totals, limit_ms)
+        if ratio is None or not self._was_in_force(target, days, limit_ms):
+            return None if ratio is None else Share(ratio, is_estimated=True)
+        return Share(totals.counts.good / totals.counts.total, is_estimated=False)
+
+    def over_share(self, target: str, days: int, limit_ms: Decimal | float) -> Share | None:
+        """The share that would have been over a limit: slower than it, or a timeout. None without data."""
+        totals = self.totals(target, days)
+        ratio = over_ratio(totals, limit_ms)
+        if ratio is None or not self._was_in_force(target, days, limit_ms):
+            return None if ratio is None else Share(ratio, is_estimated=True)
+        return Share(totals.counts.over / totals.counts.total, is_estimated=False)
+
+    def _was_in_force(self, target: str, days: int, limit_ms: Decimal | float) -> bool:
+        """Whether everything of the window was judged by this limit."""
+        counts, limits = self.totals(target, days).counts, self.limits.get(target)
+        if limits is None or counts.judged != counts.total:
+            return False
+        start_us = round(self.since[days].timestamp() * 1e6)
+        instants = [start_us, *(at for at in limits.from_us if at > start_us)]
+        return bool((limits.at(np.array(instants)) == float(limit_ms)).all())
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A share of what was measured; estimated from histograms, or by exact counters."""
+
+    ratio: float
+    is_estimated: bool
 
 
 def observe(feature: Feature, *, environment: str, days: Iterable[int], now: datetime) -> Observed:
@@ -42,16 +85,18 @@ def observe(feature: Feature, *, environment: str, days: Iterable[int], now: dat
         group_of_series[pk] = targets.setdefault(target, len(targets))
     if not targets:
         return Observed()
-    wanted = sorted(set(days))
-    found = read_ranges(
-        group_of_series, [Range(*objective_window(now, n), with_histogram=True) for n in wanted]
-    )
+    windows = {n: objective_window(now, n) for n in sorted(set(days))}
+    found = read_ranges(group_of_series, [Range(*one, with_histogram=True) for one in windows.values()])
+    histories = limit_histories(group_of_series)
+    target_of = {group: target for target, group in targets.items()}
     return Observed(
         by_days={
             n: {target: totals[group] for target, group in targets.items() if group in totals}
-            for n, totals in zip(wanted, found, strict=True)
+            for n, totals in zip(windows, found, strict=True)
         },
         first_day=_first_day(group_of_series),
+        since={n: window.start for n, window in windows.items()},
+        limits={target_of[group_of_series[pk]]: history for pk, history in histories.items()},
     )
 
 

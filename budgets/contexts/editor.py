@@ -14,7 +14,7 @@ from budgets.differences import Difference, differences, value_words
 from budgets.documents import read_document
 from budgets.drafts import WINDOWS, Checked, Draft, DraftComponent, DraftMilestone, Sum
 from budgets.errors import Refusal
-from budgets.estimates import Observed, good_ratio, observe, over_ratio
+from budgets.estimates import Observed, Share, observe
 from budgets.features import (
     PlannedVersion,
     declared_document,
@@ -96,6 +96,11 @@ class MilestoneFields:
     errors: Mapping[str, Sequence[str]]
     """By "budget", "objective", "window", "note", "sum"."""
 
+    @property
+    def budget_ms(self) -> Decimal | None:
+        """What is typed; None where it cannot be read."""
+        return self.sum.budget_ms if self.sum else None
+
 
 @dataclass(frozen=True)
 class Undeclared:
@@ -106,10 +111,14 @@ class Undeclared:
 
 
 @dataclass(frozen=True)
-class OverComponent:
+class ComponentShare:
+    """The share of a component's calls over its allocation; None where it was not measured."""
+
     name: str
-    ratio: float
     allocated_ms: Decimal
+    over: Share | None
+    is_too_much: bool
+    """More than the objective lets miss."""
 
 
 @dataclass(frozen=True)
@@ -118,15 +127,24 @@ class Estimate:
 
     name: str
     days: int
-    good_ratio: float
+    good: Share
     objective: Decimal
     count: int
     judged_ratio: float | None
-    over: list[OverComponent]
+    components: list[ComponentShare]
+    """The worst first; those that were not measured last."""
+
+    @property
+    def allowed_ratio(self) -> Decimal:
+        return 1 - self.objective
+
+    @property
+    def has_estimated_components(self) -> bool:
+        return any(one.over is not None and one.over.is_estimated for one in self.components)
 
     @property
     def is_kept(self) -> bool:
-        return Decimal(repr(self.good_ratio)) >= self.objective
+        return Decimal(repr(self.good.ratio)) >= self.objective
 
     @property
     def state(self) -> str:
@@ -205,6 +223,8 @@ class EditorPage:
     conflict: Conflict | None = None
     environment: str = "production"
     is_full: bool = False
+    is_replayed: bool = False
+    """Whether the alert rules are replayed at once; the page's script asks for it by itself."""
 
     @property
     def title(self) -> str:
@@ -234,6 +254,7 @@ def editor_page(
     shows_errors: bool = False,
     refused: Mapping[str, Sequence[str]] | None = None,
     conflict: Conflict | None = None,
+    is_replayed: bool = False,
 ) -> EditorPage:
     """The form for a draft; `refused` is what only saving found out, by field.
 
@@ -271,6 +292,7 @@ def editor_page(
         conflict=conflict,
         environment=environment,
         is_full=len(draft.components) >= _TOO_MANY,
+        is_replayed=is_replayed,
     )
 
 
@@ -437,28 +459,36 @@ def _save_label(planned: Sequence[PlannedVersion], *, is_new: bool) -> str:
 def _estimates(checked: Checked, observed: Observed) -> list[Estimate]:
     found = []
     for budget in checked.document["latency_budgets"]:
-        totals = observed.totals(f"milestone:{budget['milestone']}", budget["window_days"])
-        good = good_ratio(totals, budget["budget_ms"])
+        target, days = f"milestone:{budget['milestone']}", budget["window_days"]
+        good = observed.good_share(target, days, budget["budget_ms"])
         if good is None:
             continue
         objective = Decimal(repr(budget["objective"]))
-        over = []
-        for _, name, ms in checked.sums[budget["milestone"]].parts:
-            ratio = over_ratio(observed.totals(f"component:{name}", budget["window_days"]), ms)
-            if ratio is not None and Decimal(repr(ratio)) > 1 - objective:
-                over.append(OverComponent(name, ratio, ms))
+        components = [
+            _component_share(observed, name, days, ms, objective)
+            for _, name, ms in checked.sums[budget["milestone"]].parts
+        ]
+        counts = observed.totals(target, days).counts
         found.append(
             Estimate(
                 name=milestone_name(budget["milestone"]),
-                days=budget["window_days"],
-                good_ratio=good,
+                days=days,
+                good=good,
                 objective=objective,
-                count=totals.counts.total,
-                judged_ratio=totals.counts.sli_ratio,
-                over=sorted(over, key=lambda each: -each.ratio),
+                count=counts.total,
+                judged_ratio=counts.sli_ratio if good.is_estimated else None,
+                components=sorted(components, key=lambda one: -one.over.ratio if one.over else 1),
             )
         )
     return found
+
+
+def _component_share(
+    observed: Observed, name: str, days: int, allocated_ms: Decimal, objective: Decimal
+) -> ComponentShare:
+    over = observed.over_share(f"component:{name}", days, allocated_ms)
+    is_too_much = over is not None and Decimal(repr(over.ratio)) > 1 - objective
+    return ComponentShare(name, allocated_ms, over, is_too_much)
 
 
 def _since(observed: Observed, now: datetime) -> str:

@@ -252,7 +252,7 @@ def _refused(
 def _answer_draft(
     request: PageRequest, draft: Draft, feature: Feature | None, teams: Sequence[Team], now: datetime
 ) -> HttpResponse:
-    """The form after a button that saves nothing; to the page's script, its preview alone."""
+    """The form after a button that saves nothing; to the page's script, its preview or its replay alone."""
     what, _, which = request.POST.get("action", "").partition(":")
     if what == "add":
         draft = draft.with_component()
@@ -262,12 +262,24 @@ def _answer_draft(
         draft = draft.without_component(int(which))
     elif what in ("up", "down") and which.isdecimal():
         draft = draft.moved(int(which), -1 if what == "up" else 1)
-    page = _editor(request, draft, feature, teams, now, shows_errors=what == "preview")
-    if request.headers.get("X-Preview"):
-        response = render(request, "budgets/editor/preview.html", {"page": page})
-        response["X-Page-Part"] = "1"
-        return response
+    part = request.headers.get("X-Preview", "")
+    if part == "replay" and feature is not None:
+        environment = asked_environment(request.GET.get("environment"))
+        context = {"feature": feature, "draft": draft, "environment": environment}
+        return _part(render(request, "budgets/editor/replay.html", context))
+    is_preview = what == "preview"
+    page = _editor(
+        request, draft, feature, teams, now, shows_errors=is_preview, is_replayed=is_preview and not part
+    )
+    if part:
+        return _part(render(request, "budgets/editor/preview.html", {"page": page}))
     return _page(request, page)
+
+
+def _part(response: HttpResponse) -> HttpResponse:
+    """By its header the page's script knows the part from a login page."""
+    response["X-Page-Part"] = "1"
+    return response
 
 
 def _editor(
@@ -280,6 +292,7 @@ def _editor(
     shows_errors: bool = False,
     refused: Mapping[str, Sequence[str]] | None = None,
     conflict: Conflict | None = None,
+    is_replayed: bool = False,
 ) -> EditorPage:
     """The page for a draft; before anything was typed, where the request only reads."""
     return editor_page(
@@ -292,6 +305,7 @@ def _editor(
         shows_errors=shows_errors,
         refused=refused,
         conflict=conflict,
+        is_replayed=is_replayed,
     )
 
 

@@ -163,10 +163,11 @@ def test_the_browser_reads_milliseconds_as_the_server_does(visit: Visit, feature
 
 def test_the_preview_follows_the_typing_and_keeps_the_cursor(visit: Visit, feature: Feature) -> None:
     page = come_in(visit, "/features/support-chat/edit/")
-    expect(page.locator("#preview")).to_contain_text(
-        "95.0 % good (estimated)".replace(" %", "\N{NO-BREAK SPACE}%")
-    )
+    expect(page.locator("#preview")).to_contain_text("95.0 % good".replace(" %", "\N{NO-BREAK SPACE}%"))
     expect(page.locator("#preview")).to_contain_text("Would be broken")
+    replay = page.locator("[data-replay]")
+    expect(replay).to_contain_text("1 ticket")
+    replay.get_by_text("When").click()
 
     budget = page.locator("#id_first_token-budget")
     budget.fill("")
@@ -174,6 +175,8 @@ def test_the_preview_follows_the_typing_and_keeps_the_cursor(visit: Visit, featu
 
     expect(page.locator("#preview")).to_contain_text("Would be kept")
     expect(page.get_by_role("button", name="Save as version 2")).to_be_visible()
+    expect(replay).to_contain_text("No page, no ticket")
+    expect(replay).to_contain_text("Under version 1, as it was judged: 1 ticket.")
     expect(budget).to_be_focused()
     expect(page.locator("#announcer")).to_contain_text("First token: unallocated 2000 ms")
 

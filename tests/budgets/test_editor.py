@@ -571,13 +571,60 @@ class TestObserved:
             assert "<html" not in response.content.decode()
             return text_of(response).replace("\N{NO-BREAK SPACE}", " ")
 
-        assert "98.0 % good (estimated)" in estimate("3000")
-        assert "Would be broken" in estimate("3000")
-        assert "tools: 10.0 % over 800 ms" in estimate("3000")
-        assert "100 % good (estimated)" in estimate("5000")
-        assert "Would be kept" in estimate("5000")
-        assert "As it was judged: 98.0 %" in estimate("5000")
-        assert "measured for 1 day so far" in estimate("5000").lower()
+        as_it_is = estimate("3000")
+        assert "98.0 % good ✕ Would be broken" in as_it_is  # by exact counters: it was in force
+        assert "tools 800 ms ▲ More than the objective lets miss: 10.0 %" in as_it_is
+        assert "estimated" not in as_it_is
+        looser = estimate("5000")
+        assert "100 % good (estimated) ✓ Would be kept" in looser
+        assert "As it was judged: 98.0 %" in looser
+        assert "measured for 1 day so far" in looser.lower()
+
+    def test_the_share_of_calls_over_an_allocation_is_estimated_where_it_was_not_in_force(
+        self, editor: Client, measured: Feature
+    ) -> None:
+        data = opened(editor).data("preview", component_allocated=["1500", "400", "2100", "300"])
+        text = text_of(editor.post(EDIT, data, headers={"X-Preview": "preview"})).replace(
+            "\N{NO-BREAK SPACE}", " "
+        )
+        assert "tools 2100 ms ≈ 0 %" in text
+        assert "model 1500 ms not measured" in text
+        assert "≈ estimated from a histogram" in text
+
+    def test_the_alert_rules_are_replayed_under_what_is_typed_and_nothing_is_saved(
+        self, editor: Client, measured: Feature
+    ) -> None:
+        assert "Press Preview to replay the alert rules" in text_of(editor.get(EDIT))
+        form = opened(editor)
+
+        def replayed(budget: str) -> str:
+            data = form.data("preview", first_token__budget=budget)
+            part = editor.post(EDIT, data, headers={"X-Preview": "replay"})
+            assert part["X-Page-Part"] == "1"
+            assert "<html" not in part.content.decode()
+            without_script = text_of(editor.post(EDIT, data))
+            assert text_of(part).strip() in without_script
+            return text_of(part)
+
+        assert "No page, no ticket Under version 1, as it was judged: 1 ticket." in replayed("5000")
+        assert "1 page Under version 1" in replayed("50")
+        assert "Nothing to replay: no latency budget can be read." in replayed("soon")
+        assert LatencyBudget.objects.count() == 1
+
+    def test_a_latency_budget_that_cannot_be_read_is_refused_beside_what_was_observed(
+        self, editor: Client, measured: Feature
+    ) -> None:
+        response = editor.post(EDIT, opened(editor).data(first_token__budget="soon"))
+        assert response.status_code == 400
+        assert 'value="soon"' in response.content.decode()
+        assert "Observed: p50" in text_of(response)
+
+    def test_a_feature_that_was_never_measured_has_nothing_to_replay(
+        self, editor: Client, feature: Feature
+    ) -> None:
+        text = text_of(editor.get(EDIT))
+        assert "No estimate yet: nothing was measured." in text
+        assert "replay" not in text
 
     def test_queries_do_not_grow_with_components(
         self, editor: Client, measured: Feature, django_assert_max_num_queries: DjangoAssertNumQueries

@@ -234,18 +234,15 @@
   async function showPreview() {
     if (asking) asking.abort();
     asking = new AbortController();
-    const body = new FormData(form);
-    body.set("action", "preview");
+    const { signal } = asking;
     previewState.textContent = "updating …";
     try {
-      const response = await fetch(location.href, {
-        method: "POST",
-        body,
-        headers: { "X-Preview": "1" },
-        signal: asking.signal,
-      });
-      if (!response.headers.get("X-Page-Part")) throw new Error();
-      preview.innerHTML = await response.text();
+      const html = await askFor("preview", signal);
+      // What the rules said last stays in sight until they have said it anew.
+      const said = preview.querySelector("[data-replay]");
+      preview.innerHTML = html;
+      const place = preview.querySelector("[data-replay]");
+      if (place && said) place.replaceChildren(...said.childNodes);
       const save = form.querySelector("[data-save]");
       if (save) save.textContent = preview.firstElementChild.dataset.saveLabel;
       previewState.textContent = "";
@@ -254,7 +251,36 @@
         .join(". ");
     } catch (error) {
       if (error.name !== "AbortError") previewState.textContent = "not available; log in in another tab and go on typing";
+      return;
     }
+    await showReplay(signal);
+  }
+
+  // Takes longer than the rest, so it comes after it.
+  async function showReplay(signal) {
+    const place = preview.querySelector("[data-replay]");
+    if (!place) return;
+    const hint = place.querySelector("[data-replay-hint]");
+    if (hint) hint.textContent = "Replaying the alert rules …";
+    place.setAttribute("aria-busy", "true");
+    try {
+      const html = await askFor("replay", signal);
+      const open = [...place.querySelectorAll("details")].map((details) => details.open);
+      place.innerHTML = html;
+      place.querySelectorAll("details").forEach((details, n) => { details.open = Boolean(open[n]); });
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      place.innerHTML = '<p class="soft">The replay is not available now.</p>';
+    }
+    place.setAttribute("aria-busy", "false");
+  }
+
+  async function askFor(part, signal) {
+    const body = new FormData(form);
+    body.set("action", "preview");
+    const response = await fetch(location.href, { method: "POST", body, headers: { "X-Preview": part }, signal });
+    if (!response.headers.get("X-Page-Part")) throw new Error(`no ${part} came`);
+    return response.text();
   }
 
   function changed() {
@@ -293,6 +319,10 @@
   // The preview comes by itself now.
   form.querySelector("[data-preview]").hidden = true;
   update();
+  if (preview.querySelector("[data-replay-missing]")) {
+    asking = new AbortController();
+    showReplay(asking.signal);
+  }
   const here = document.querySelector("[data-focus]");
   if (here) here.focus();
 })();
