@@ -187,7 +187,7 @@ def get_timeseries(
     Bounds are aligned outwards to the step. Without `step`: the finest that is retained and gives at most
     1000 points. Raises Refusal for a target, a step or a range that cannot be.
     """
-    kind, name = _split_target(feature, target)
+    kind, name = split_target(feature, target)
     length = _choose_step(start, end, step, now)
     first, last = _aligned_outwards(start, end, length)
     if (last - first) / length > 10 * MAX_POINTS:
@@ -202,10 +202,7 @@ def get_timeseries(
             f"Steps of {step} s are not kept since {start.isoformat()}. Ask for a longer step or a later range.",
             fields={"step": ["Ask for a longer step or a later range."]},
         )
-    series = Series.objects.filter(feature=feature, environment=environment)
-    series = series.filter(component__name=name) if kind == "component" else series.filter(milestone=name)
-    all_ids = list(series.values_list("pk", "release"))
-    ids = [pk for pk, its_release in all_ids if release is None or its_release == release]
+    ids = series_of(feature, kind, name, environment=environment, release=release)
     found = read_buckets(ids, first, last, length) if ids else {}
     starts = [first + n * length for n in range((last - first) // length)]
     totals = [found.get(at, NOTHING) for at in starts]
@@ -232,6 +229,42 @@ def range_bounds(*, window: str | timedelta | None, days: int, at: datetime, now
     Raises Refusal("window_not_kept") as `get_feature_status` does.
     """
     return _objective_bounds(at, days, now) if window is None else _shown_bounds(at, window, now)
+
+
+def series_of(
+    feature: Feature, kind: str, name: str, *, environment: str, release: str | None = None
+) -> list[int]:
+    """The series of one component or milestone, of all its releases or of one."""
+    series = Series.objects.filter(feature=feature, environment=environment)
+    series = series.filter(component__name=name) if kind == "component" else series.filter(milestone=name)
+    if release is not None:
+        series = series.filter(release=release)
+    return list(series.values_list("pk", flat=True))
+
+
+def split_target(feature: Feature, target: str) -> tuple[str, str]:
+    """("component" or "milestone", its name). Raises Refusal for what the feature does not have."""
+    kind, _, name = target.partition(":")
+    is_known = (
+        name in Milestone.values
+        if kind == "milestone"
+        else kind == "component" and feature.components.filter(name=name).exists()
+    )
+    if not is_known:
+        raise Refusal(
+            "unknown_target",
+            f"target must be milestone:first_token, milestone:complete or component:<name of a component of "
+            f"{feature.slug}>, got {target!r:.100}.",
+            fields={"target": ["Expected milestone:<name> or component:<name>."]},
+        )
+    return kind, name
+
+
+def kept_range(start: datetime, end: datetime, now: datetime) -> WindowBounds:
+    """A range by what is kept of it: each bound is moved outwards to whole minutes, or to an hour or a day where
+    nothing finer is kept around it."""
+    first, last = _floored(start, finest_kept(start, now)), _floored(end, step := finest_kept(end, now))
+    return WindowBounds(first, last if last == end else last + step)
 
 
 def check_window(window: str | timedelta | None) -> None:
@@ -332,8 +365,8 @@ def _kept_bounds(at: datetime, length: timedelta, now: datetime) -> WindowBounds
     longer than the window: no rollups tell what happened in it.
     """
     end = window_bounds(at, length).end
-    end = _floored(end, _finest_kept(end, now))
-    step = _finest_kept(end - length, now)
+    end = _floored(end, finest_kept(end, now))
+    step = finest_kept(end - length, now)
     return WindowBounds(_floored(end - length, step), end) if step <= length else None
 
 
@@ -469,23 +502,6 @@ def _components(
 # -- time series ------------------------------------------------------------------------------------
 
 
-def _split_target(feature: Feature, target: str) -> tuple[str, str]:
-    kind, _, name = target.partition(":")
-    is_known = (
-        name in Milestone.values
-        if kind == "milestone"
-        else kind == "component" and feature.components.filter(name=name).exists()
-    )
-    if not is_known:
-        raise Refusal(
-            "unknown_target",
-            f"target must be milestone:first_token, milestone:complete or component:<name of a component of "
-            f"{feature.slug}>, got {target!r:.100}.",
-            fields={"target": ["Expected milestone:<name> or component:<name>."]},
-        )
-    return kind, name
-
-
 def _choose_step(start: datetime, end: datetime, step: int | None, now: datetime) -> timedelta:
     if end <= start:
         raise Refusal("invalid_range", "to must come after from.", fields={"to": ["Must come after from."]})
@@ -510,7 +526,7 @@ def _is_kept(step: int, start: datetime, now: datetime) -> bool:
     return step not in kept_days or start >= now - timedelta(days=kept_days[step])
 
 
-def _finest_kept(at: datetime, now: datetime) -> timedelta:
+def finest_kept(at: datetime, now: datetime) -> timedelta:
     """The shortest step of which rollups are kept around an instant."""
     return next(length for seconds, length in STEPS.items() if _is_kept(seconds, at, now))
 

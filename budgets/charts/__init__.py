@@ -9,11 +9,13 @@
 from .allocation import allocation_against_observed, allocation_height
 from .error_budget import burn_down
 from .frame import HEIGHT_PX, Chart, Size, time_ticks
+from .heatmap import HEATMAP_HEIGHT_PX, duration_heatmap
 from .marks import Marker
 from .over_time import percentile_lines
 from .values import plain
 
 __all__ = [
+    "HEATMAP_HEIGHT_PX",
     "HEIGHT_PX",
     "Chart",
     "Marker",
@@ -21,6 +23,7 @@ __all__ = [
     "allocation_against_observed",
     "allocation_height",
     "burn_down",
+    "duration_heatmap",
     "percentile_lines",
     "plain",
     "time_ticks",

@@ -147,7 +147,7 @@ class FeaturePage:
     versions: list[VersionRow] = field(default_factory=list)
     annotations: list[Annotation] = field(default_factory=list)
     allocation_chart: ChartPlace | None = None
-    milestone_chart: ChartPlace | None = None
+    heatmap: ChartPlace | None = None
     component_charts: list[ChartPlace] = field(default_factory=list)
     burn_down_chart: ChartPlace | None = None
 
@@ -440,13 +440,11 @@ def _chart_places(feature: Feature, status: FeatureStatus, view: View) -> dict[s
             f"Allocation against observed p99 of each component, {within}",
             height=charts.allocation_height(status),
         ),
-        "milestone_chart": place(
-            "percentiles",
+        "heatmap": place(
+            "heatmap",
             name,
-            f"Percentiles of {name.lower()} over time, {within}",
-            key=f"milestone-{status.milestone}",
-            target=f"milestone:{status.milestone}",
-            height=charts.HEIGHT_PX["large"],
+            f"Durations of {name.lower()} over time, how many of each, {within}",
+            height=charts.HEATMAP_HEIGHT_PX,
             state=str(status.state),
         ),
         "component_charts": [

@@ -16,6 +16,7 @@ from budgets.contexts import overview as overview_context
 from budgets.contexts.frame import View, frame_of, page_url, view_of, visible_features
 from budgets.contexts.marks import change_markers
 from budgets.contexts.parts import milestone_name
+from budgets.distributions import get_distribution
 from budgets.errors import Refusal
 from budgets.models import Feature, Milestone, Series
 from budgets.pages import PageRequest, answer_chart, answer_page
@@ -143,6 +144,24 @@ def _percentiles(request: PageRequest, found: Feature, view: View) -> Chart:
     )
 
 
+def _heatmap(request: PageRequest, found: Feature, view: View) -> Chart:
+    milestone = _milestone(request)
+    start, end = feature_context.shown_range(found, milestone, view)
+    return charts.duration_heatmap(
+        get_distribution(
+            found,
+            target=f"milestone:{milestone}",
+            environment=view.environment,
+            start=start,
+            end=end,
+            now=view.now,
+        ),
+        subject=milestone_name(milestone),
+        limit_word="latency budget",
+        markers=change_markers(found, milestone, environment=view.environment, start=start, end=end),
+    )
+
+
 def _burn_down(request: PageRequest, found: Feature, view: View) -> Chart:
     milestone = _milestone(request)
     objective, (start, end) = feature_context.objective_in_force(found, milestone, view)
@@ -162,7 +181,12 @@ def _burn_down(request: PageRequest, found: Feature, view: View) -> Chart:
     )
 
 
-_CHARTS = {"allocation": _allocation, "percentiles": _percentiles, "burn-down": _burn_down}
+_CHARTS = {
+    "allocation": _allocation,
+    "heatmap": _heatmap,
+    "percentiles": _percentiles,
+    "burn-down": _burn_down,
+}
 
 
 def _milestone(request: PageRequest) -> str:

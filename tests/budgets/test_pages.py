@@ -77,6 +77,8 @@ def chart(client: Client, address: str, **headers: Any) -> dict[str, Any]:
 PAGES = ["/", "/features/support-chat/"]
 CHARTS = [
     "/features/support-chat/charts/allocation.json?milestone=first_token",
+    "/features/support-chat/charts/heatmap.json?milestone=first_token",
+    "/features/support-chat/charts/heatmap.csv?milestone=first_token",
     "/features/support-chat/charts/percentiles.json?milestone=first_token&target=milestone:first_token",
     "/features/support-chat/charts/percentiles.csv?milestone=first_token&target=component:tools",
     "/features/support-chat/charts/burn-down.json?milestone=first_token",

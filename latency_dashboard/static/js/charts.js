@@ -56,7 +56,7 @@
     if (Array.isArray(value)) return value.map((item) => themed(item, isColor, cache));
     if (value && typeof value === "object") {
       return Object.fromEntries(
-        Object.entries(value).map(([key, item]) => [key, themed(item, /color$/.test(key), cache)]),
+        Object.entries(value).map(([key, item]) => [key, themed(item, /color(scale)?$/.test(key), cache)]),
       );
     }
     return value;
