@@ -43,7 +43,8 @@ _DRAWN: Final = {
     "p95": {"dash": "dash", "width": 1.5, "color": "var(--line-p99)"},
     "p99": {"dash": "solid", "width": 1.75, "color": "var(--line-p99)"},
 }
-_LEGEND_PX: Final = 210
+_LEGEND_PX: Final = 198
+_LEGEND_BELOW_PX: Final = 50
 
 
 def duration_heatmap(
@@ -69,7 +70,8 @@ def duration_heatmap(
     labels_px = _label_rows(marks) * LABEL_GAP_PX
     strip_px = _STRIP_PX + _GAP_PX if has_timeouts else 0
     plot_px = inner_px - labels_px - strip_px
-    column_words = [_column_words(a, b) for a, b in pairwise(edges)]
+    legend, legend_labels = _legend(most)
+    column_words = [formats.between(a, b) for a, b in pairwise(edges)]
 
     data: list[dict[str, Any]] = []
     if has_data:
@@ -114,7 +116,7 @@ def duration_heatmap(
         x=time_axis(start, end) | {"showspikes": False},
         y=axis(
             [round(low, 5), round(top, 5)],
-            [(value, formats.limit(value, unit=unit)) for value in log_ticks(low_ms, top_ms)],
+            [(value, formats.limit(value)) for value in log_ticks(low_ms, top_ms)],
             type="log",
             domain=[0, round(plot_px / inner_px, 4)],
         ),
@@ -127,8 +129,9 @@ def duration_heatmap(
                     plot_px,
                     bottom=low,
                 ),
-                *([] if has_data else [empty_note("Nothing was measured in this range.")]),
+                *(legend_labels if has_data else [empty_note("Nothing was measured in this range.")]),
             ],
+            legend if has_data else (),
         ),
         **(_timeout_axis(plot_px + _GAP_PX, inner_px) if has_timeouts else {}),
         coloraxis=_color_axis(most),
@@ -140,7 +143,7 @@ def duration_heatmap(
         summary=_summary(distribution, percentiles["p99"], subject=subject, limit_word=limit_word)
         + marks_sentence(marks),
         columns=[
-            "Start (UTC)",
+            f"Start ({formats.zone_name()})",
             "Measured",
             "p50",
             "p95",
@@ -153,7 +156,7 @@ def duration_heatmap(
         ],
         rows=[
             [
-                formats.instant(edges[n]).removesuffix(" UTC"),
+                formats.instant(edges[n], zone=False),
                 formats.count(one.counts.total),
                 *(
                     formats.duration(percentiles[name][n], unit=unit, near=distribution.limit_at(edges[n]))
@@ -310,32 +313,62 @@ def _steps_of_limit(distribution: Distribution) -> tuple[list[str], list[float |
 
 def _color_axis(most: int) -> dict[str, Any]:
     """From one request to the most that a cell has, each power of ten as far from the next."""
-    top = math.log10(max(most, 10))
-    ticks = [10**power for power in range(math.floor(top) + 1)]
-    return {
-        "cmin": 0,
-        "cmax": round(top, 3),
-        "colorscale": _COLORS,
-        "colorbar": {
-            "orientation": "h",
-            "thickness": 8,
-            "lenmode": "pixels",
-            "len": _LEGEND_PX,
+    # Plotly's own colour bar sets inline styles, which the page's policy refuses: see `_legend`.
+    return {"cmin": 0, "cmax": _top_shade(most), "colorscale": _COLORS, "showscale": False}
+
+
+def _top_shade(most: int) -> float:
+    return round(math.log10(max(most, 10)), 3)
+
+
+def _legend(most: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The colours below the time axis, first shapes and then their texts."""
+    top = _top_shade(most)
+    shapes = [
+        {
+            "type": "rect",
+            "xref": "paper",
+            "yref": "paper",
+            "xsizemode": "pixel",
+            "ysizemode": "pixel",
+            "xanchor": 0,
+            "yanchor": 0,
+            "x0": n * _LEGEND_PX / _SHADES,
+            "x1": (n + 1) * _LEGEND_PX / _SHADES,
+            "y0": -_LEGEND_BELOW_PX,
+            "y1": -_LEGEND_BELOW_PX - 8,
+            "fillcolor": f"var(--heat-{n})",
+            "line": {"width": 0},
+        }
+        for n in range(_SHADES)
+    ]
+    counts = [10**power for power in range(math.floor(top) + 1)]
+    every = math.ceil(len(counts) / 5)
+    texts = [
+        (round(math.log10(count) / top * _LEGEND_PX), formats.count(count), "center" if count > 1 else "left")
+        for count in counts[::every]
+    ]
+    labels = [
+        {
+            "xref": "paper",
+            "yref": "paper",
             "x": 0,
-            "xanchor": "left",
-            "xpad": 0,
-            "yref": "container",
             "y": 0,
-            "yanchor": "bottom",
-            "ypad": 4,
-            "outlinewidth": 0,
-            "title": {"text": "Requests in a cell", "side": "top", "font": {"size": FONT_PX}},
-            "tickmode": "array",
-            "tickvals": [round(math.log10(value), 3) for value in ticks],
-            "ticktext": [formats.count(value) for value in ticks],
-            "ticks": "",
-        },
-    }
+            "xanchor": anchor,
+            "yanchor": "top",
+            "xshift": x_px,
+            "yshift": y_px,
+            "text": text,
+            "showarrow": False,
+            "borderpad": 0,
+            "font": {"color": "var(--ink-soft)", "size": FONT_PX - 1},
+        }
+        for x_px, y_px, text, anchor in (
+            (0, -_LEGEND_BELOW_PX + 16, "Requests in a cell", "left"),
+            *((x_px, -_LEGEND_BELOW_PX - 9, text, anchor) for x_px, text, anchor in texts),
+        )
+    ]
+    return shapes, labels
 
 
 def _shown_bounds(distribution: Distribution) -> tuple[float, float]:
@@ -370,13 +403,6 @@ def _last(values: Iterable[Any]) -> float | None:
 
 
 # -- what is said -----------------------------------------------------------------------------------
-
-
-def _column_words(start: datetime, end: datetime) -> str:
-    """ "21 Nov 2026, 14:00–20:00 UTC"."""
-    if start.date() == end.date():
-        return f"{formats.instant(start).removesuffix(' UTC')}–{end:%H:%M} UTC"
-    return f"{formats.instant(start).removesuffix(' UTC')} – {formats.instant(end)}"
 
 
 def _band_words(low_ms: float, top_ms: float, *, is_open: bool) -> str:

@@ -83,13 +83,18 @@ def draw_marks(markers: Sequence[Marker], *, start: datetime, end: datetime, siz
     )
 
 
-def with_base(marks: Marks, base: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Parts of a layout: the marks, with the annotations that a chart has at every width."""
-    parts: dict[str, Any] = {"shapes": marks.shapes, "annotations": [*base, *marks.annotations]}
+def with_base(
+    marks: Marks, annotations: Sequence[dict[str, Any]], shapes: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    """Parts of a layout: the marks, with the annotations and shapes that a chart has at every width."""
+    parts: dict[str, Any] = {
+        "shapes": [*shapes, *marks.shapes],
+        "annotations": [*annotations, *marks.annotations],
+    }
     if marks.narrower:
         parts["narrower"] = [
-            {"below_px": below_px, "shapes": shapes, "annotations": [*base, *labels]}
-            for below_px, shapes, labels in marks.narrower
+            {"below_px": below_px, "shapes": [*shapes, *lines], "annotations": [*annotations, *labels]}
+            for below_px, lines, labels in marks.narrower
         ]
     return parts
 

@@ -73,14 +73,15 @@ class TestHeatmap:
         assert axis["cmin"] == 0
         assert axis["cmax"] == pytest.approx(3.699)
         assert axis["colorscale"][0] == [0.0, "var(--heat-0)"]
-        assert axis["colorbar"]["ticktext"] == ["1", "10", "100", "1,000"]
+        texts = [each["text"] for each in chart.layout["annotations"]]
+        assert texts[-5:] == ["Requests in a cell", "1", "10", "100", "1,000"]
 
     def test_a_cell_says_how_many_requests_took_how_long_and_when(self) -> None:
         chart = heatmap(column(*[1500.0] * 12))
 
         [[text]] = trace(chart, "requests")["hovertext"]
         when, what = text.split("<br>")
-        assert when == "21 Nov 2026, 20:00–20:01 UTC"
+        assert when == "21 Nov 2026, 20:00 – 20:01 UTC"
         assert what.startswith("12 requests 1.4")
         assert what.endswith(f"{NBSP}s")
 
