@@ -7,7 +7,9 @@ import hashlib
 import io
 import json
 from typing import Any, cast
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.cache import get_conditional_response, patch_cache_control, patch_vary_headers
@@ -25,6 +27,16 @@ class PageRequest(HttpRequest):
 
     user: User
     htmx: HtmxDetails
+
+
+def own_address(request: HttpRequest) -> str:
+    """The address of this installation as the visitor reaches it, without a slash at its end.
+
+    PUBLIC_URL where it names the host that was asked: it knows of the TLS that a proxy ends. Else what was asked.
+    """
+    if request.get_host().casefold() == urlsplit(settings.PUBLIC_URL).netloc.casefold():
+        return str(settings.PUBLIC_URL)
+    return request.build_absolute_uri("/").rstrip("/")
 
 
 def answer_page(request: PageRequest, *, page: str, parts: str, context: dict[str, Any]) -> HttpResponse:

@@ -57,7 +57,7 @@ PRESETS: Final[Mapping[str, Preset]] = {
     for preset in (
         Preset(
             Feature.Kind.INTERACTIVE_CHAT,
-            "Somebody reads while it is written, so the first token decides whether they stay.",
+            "An AI chat: somebody reads while it is written, so the first token decides whether they stay.",
             ("model", "retrieval", "tools", "overhead"),
             (
                 _budget(

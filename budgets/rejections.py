@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -11,7 +12,7 @@ import msgspec
 from django.db import DatabaseError, transaction
 
 from .errors import Refusal
-from .models import IngestKey, RejectedPayload
+from .models import Feature, IngestKey, RejectedPayload
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +20,8 @@ KEPT_A_KEY = 100
 MAX_ITEMS = 20
 MAX_EXCERPT_CHARACTERS = 500
 _OF_THE_PAYLOAD = frozenset({400, 413, 415, 422})
+# An item is kept cut short and may be no whole JSON.
+_FEATURE_OF_ITEM = re.compile(r'"feature"\s*:\s*"([^"\\]*)"')
 
 
 class _Lists(msgspec.Struct):
@@ -64,6 +67,37 @@ def last_rejected(keys: Sequence[IngestKey]) -> list[RejectedPayload]:
     return list(
         RejectedPayload.objects.filter(key__in=keys).select_related("key").order_by("-id")[:KEPT_A_KEY]
     )
+
+
+def rejected_of(feature: Feature, *, since: datetime) -> list[dict[str, Any]]:
+    """What was refused of a feature since an instant, newest first, as its team's last twenty payloads tell.
+
+    An item that names another feature of the team's is that one's; what names none, or one that there is not, may
+    have been meant for this one. Each has received_at, key_name, status, where, code, message and item.
+    """
+    payloads = RejectedPayload.objects.filter(key__team=feature.team_id, received_at__gte=since)
+    others = set(
+        Feature.objects.filter(team=feature.team_id).exclude(pk=feature.pk).values_list("slug", flat=True)
+    )
+    found: list[dict[str, Any]] = []
+    for payload in payloads.select_related("key").order_by("-id")[:20]:
+        said = {"received_at": payload.received_at, "key_name": payload.key.name, "status": payload.status}
+        for one in payload.items:
+            names = _FEATURE_OF_ITEM.search(one["item"])
+            if names is None or names[1] not in others:
+                where = f"{one['in']}[{one['index']}]"
+                found.append(
+                    {
+                        **said,
+                        "where": where,
+                        "code": one["code"],
+                        "message": one["message"],
+                        "item": one["item"],
+                    }
+                )
+        if not payload.items:
+            found.append({**said, "where": "", "code": payload.code, "message": payload.message, "item": ""})
+    return found
 
 
 def _keep(payload: RejectedPayload) -> None:

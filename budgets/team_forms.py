@@ -78,6 +78,12 @@ class KeyForm(RefusableForm):
         return None if day is None else datetime.combine(day + timedelta(days=1), time(), tzinfo=UTC)
 
 
+class FirstKeyForm(RefusableForm):
+    """A key that may send measurements and nothing else: what it is for."""
+
+    name = _text("Name of the key", hint="What uses it: this is how people know what to revoke.")
+
+
 class InvitationForm(RefusableForm):
     """Whom to invite, and as what."""
 

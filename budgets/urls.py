@@ -12,6 +12,7 @@ from budgets.views import (
     features,
     invitations,
     keys,
+    start,
     teams,
     traces,
 )
@@ -50,6 +51,7 @@ urlpatterns = [
     path("logout/", LogoutView.as_view(), name="logout"),
     path("features/new/", editor.create, name="feature-create"),
     path("features/<slug:slug>/", features.feature, name="feature"),
+    path("features/<slug:slug>/start/", start.start, name="feature-start"),
     path("features/<slug:slug>/edit/", editor.edit, name="feature-edit"),
     path("features/<slug:slug>/versions/", editor.versions, name="feature-versions"),
     path("features/<slug:slug>/annotations/", annotations.annotation_list, name="feature-annotations"),

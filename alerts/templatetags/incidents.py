@@ -12,11 +12,12 @@ from django.utils.safestring import SafeString
 
 from alerts.contexts.incidents import lines_of
 from alerts.models import Incident, Notification
-from budgets.models import Feature
+from budgets.models import Feature, Team
 
 register = template.Library()
 
 SHOWN = 8
+STARTING = 3
 
 
 @register.simple_tag(takes_context=True)
@@ -60,6 +61,18 @@ def feature_incidents(
         "has_more": len(rows) > SHOWN,
         "as_of": as_of,
         "is_partial": context.get("is_partial", False),
+    }
+
+
+@register.inclusion_tag("alerts/start_channels.html")
+def start_channels(team: Team, is_editor: bool) -> dict[str, Any]:
+    """Who is told of the team's incidents, and the way to a first channel and its test."""
+    rows = list(team.channels.kept().filter(is_enabled=True).order_by("name", "pk")[: STARTING + 1])
+    return {
+        "team": team,
+        "channels": rows[:STARTING],
+        "has_more": len(rows) > STARTING,
+        "is_editor": is_editor,
     }
 
 

@@ -243,7 +243,12 @@ def feature_verdict(status: FeatureStatus, view: View) -> Verdict:
         State.AT_RISK: f"{name} may break its promise{burning}. {achieved}, promised are {promise}.",
         State.OK: f"{name} keeps its promise. {achieved}, promised are {promise}.",
     }.get(status.state, f"{achieved}.")
-    return Verdict(str(status.state), lead, _component_sentence(status, view))
+    few = (
+        f"n{formats.NBSP}={formats.NBSP}{counts.judged}: too few requests to judge by. "
+        if counts.judged < FEW
+        else ""
+    )
+    return Verdict(str(status.state), lead, f"{few}{_component_sentence(status, view)}".strip())
 
 
 def _fastest_burn(status: FeatureStatus) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from datetime import datetime
 
 from budgets.models import Feature, IngestKey, Team
+from budgets.snippets import Example, curl, curl_first_measurement, example_of
 
 _SUPPORT_CHAT = """\
 {"name": "Support chat", "kind": "interactive_chat",
@@ -44,38 +46,28 @@ def key_lines(team: Team, now: datetime) -> tuple[list[KeyLine], list[KeyLine]]:
     return usable, ended
 
 
-def snippet(key: IngestKey, token: str, base: str) -> Snippet:
+def snippet(key: IngestKey, token: str, base: str, now: datetime) -> Snippet:
     """The first thing to do with a new key; `base` is the address of the installation, without a slash."""
     feature = Feature.objects.filter(team=key.team, archived_at=None).order_by("slug").first()
     if IngestKey.Scope.INGEST in key.scopes and feature is not None:
         return Snippet(
-            f"Sends a first token of {feature.name} that took 1.84 s",
-            _curl(token, f"-X POST {base}/api/v1/measurements", _first_token(feature.slug)),
+            f"Sends a measurement of {feature.name}",
+            curl_first_measurement(example_of(feature, now), base=base, token=token),
         )
     if IngestKey.Scope.WRITE in key.scopes:
         # Slugs are shared by all teams, so the example has its team's in it.
         slug = f"{key.team.slug[:180]}-support-chat"
         return Snippet(
             "Declares a feature, support chat, with a latency budget of 3 s for the first token",
-            _curl(token, f"-X PUT {base}/api/v1/features/{slug}", f"'{_SUPPORT_CHAT}'"),
+            curl(
+                f"-X PUT {shlex.quote(f'{base}/api/v1/features/{slug}')}",
+                token=token,
+                body=f"'{_SUPPORT_CHAT}'",
+            ),
         )
     if IngestKey.Scope.READ in key.scopes:
-        return Snippet("Lists the team's features", _curl(token, f"{base}/api/v1/features"))
+        return Snippet("Lists the team's features", curl(shlex.quote(f"{base}/api/v1/features"), token=token))
     return Snippet(
         "Nothing can be measured yet: the team has no feature. Declare one first; then this sends a first token",
-        _curl(token, f"-X POST {base}/api/v1/measurements", _first_token("YOUR-FEATURE")),
+        curl_first_measurement(Example("YOUR-FEATURE", "first_token", 1840.0), base=base, token=token),
     )
-
-
-def _first_token(feature: str) -> str:
-    """A measurement of now, whenever it is pasted: the shell fills in the instant."""
-    item = f'{{"feature": "{feature}", "milestone": "first_token", "duration_ms": 1840,'
-    return f"""'{{"measurements": [{item}
-       "started_at": "'"$(date -u +%Y-%m-%dT%H:%M:%SZ)"'"}}]}}'"""
-
-
-def _curl(token: str, request: str, body: str = "") -> str:
-    lines = [f"curl {request}", f'-H "Authorization: Bearer {token}"']
-    if body:
-        lines += ['-H "Content-Type: application/json"', f"-d {body}"]
-    return " \\\n  ".join(lines)

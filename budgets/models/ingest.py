@@ -64,6 +64,9 @@ class Batch(models.Model):
         DISCARDING = "discarding", "Being discarded"
         DISCARDED = "discarded", "Discarded"
 
+    LIVE_STATES = (State.PENDING, State.ROLLED_UP, State.FAILED)
+    """Of what is stored and was not discarded."""
+
     team = models.ForeignKey(Team, models.CASCADE, related_name="batches")
     key = models.ForeignKey(IngestKey, models.SET_NULL, null=True, related_name="batches")
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)

@@ -199,12 +199,12 @@ def _save(
     if declared.feature.rejudge_requested_at is not None:
         doorbell.send("budgets.tasks.rejudge")
     messages.success(request, _done_words(declared, planned))
-    return redirect(declared.feature)
+    return redirect("feature-start", slug=draft.slug) if declared.is_created else redirect(declared.feature)
 
 
 def _done_words(declared: Declared, planned: Sequence[PlannedVersion]) -> str:
     if declared.is_created:
-        return f"{declared.feature.name} is declared. Send its measurements with a key of team {declared.feature.team.name}."
+        return f"{declared.feature.name} is declared. Now its first measurement."
     return saved_words(planned) if declared.is_changed else "Nothing was changed."
 
 

@@ -19,7 +19,7 @@ from budgets.contexts.parts import milestone_name
 from budgets.distributions import get_distribution
 from budgets.errors import Refusal
 from budgets.models import Feature, Milestone, Series
-from budgets.pages import PageRequest, answer_chart, answer_page
+from budgets.pages import PageRequest, answer_chart, answer_page, own_address
 from budgets.roles import Role, has_role, teams_where
 from budgets.sparklines import hourly_counts
 from budgets.status import get_feature_status, get_overview, get_timeseries
@@ -57,6 +57,7 @@ def overview(request: PageRequest, *, view: View) -> HttpResponse:
             "frame": frame,
             "can_create": teams_where(request.user, Role.EDITOR).exists(),
             "teams": () if features else teams_where(request.user, Role.VIEWER),
+            "address": own_address(request),
             "has_archived": Feature.objects.visible_to(request.user).exclude(archived_at=None).exists(),
             "section": "features",
             "crumbs": [("Overview", "")],

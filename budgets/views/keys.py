@@ -16,7 +16,7 @@ from budgets.contexts.team import team_context, team_frame
 from budgets.errors import Refusal
 from budgets.keys import create_key, revoke_key
 from budgets.models import IngestKey
-from budgets.pages import PageRequest
+from budgets.pages import PageRequest, own_address
 from budgets.roles import Role, require_role
 from budgets.team_forms import KeyForm
 
@@ -54,7 +54,7 @@ def keys(request: PageRequest, slug: str) -> HttpResponse:
         ended=ended,
         made=made,
         token=token,
-        snippet=snippet(made, token, request.build_absolute_uri("/").rstrip("/")) if made else None,
+        snippet=snippet(made, token, own_address(request), now) if made else None,
         now=now,
     )
     response = render(request, "budgets/team/keys.html", context, status=400 if form.errors else 200)

@@ -18,7 +18,7 @@ from budgets import invitations, teams
 from budgets.contexts.team import TeamFrame, team_context, team_frame
 from budgets.errors import Refusal
 from budgets.invitations import Invited
-from budgets.models import Invitation, Membership, Team
+from budgets.models import Feature, Invitation, Membership, Team
 from budgets.pages import PageRequest
 from budgets.roles import Role, require_role
 from budgets.team_forms import ROLE_LINES, InvitationForm, TeamForm
@@ -45,6 +45,11 @@ def team_list(request: PageRequest) -> HttpResponse:
             except Refusal as refusal:
                 form.add_refusal(refusal)
             else:
+                if not Feature.objects.visible_to(request.user).exists():
+                    messages.success(
+                        request, f"{made.name} is there, and you are its admin. Now its first feature."
+                    )
+                    return redirect("feature-create")
                 messages.success(request, f"{made.name} is there, and you are its admin. Invite the others.")
                 return redirect("team-members", slug=made.slug)
     found = Team.objects.visible_to(request.user).order_by("name")

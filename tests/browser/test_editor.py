@@ -92,6 +92,8 @@ def test_a_feature_is_created_refused_mended_saved_and_edited(visit: Visit, team
     feature = Feature.objects.get(slug="help-desk-eu")
     assert current_document(feature)["latency_budgets"][0]["allocations"]["tools"] == 700
 
+    expect(page).to_have_url(f"{visit.base}/features/help-desk-eu/start/")
+    page.get_by_role("navigation", name="Breadcrumb").get_by_role("link", name="Help désk: EU").click()
     page.get_by_role("link", name="Edit budgets").first.click()
     page.locator("#id_first_token-budget").fill("2900")
     expect(page.locator("#preview")).to_contain_text("First token: latency budget")

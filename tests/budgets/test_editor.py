@@ -225,7 +225,7 @@ class TestCreate:
         assert response.status_code == 302, text_of(response)
         feature = Feature.objects.get()
         assert (response["Location"], feature.slug, feature.kind) == (
-            "/features/help-desk/",
+            "/features/help-desk/start/",
             "help-desk",
             kind,
         )

@@ -83,7 +83,7 @@ def test_the_command_is_one_that_a_shell_reads_as_meant(admin: Client, team: Tea
 
     [item] = body["measurements"]
     assert item["feature"] == "support-chat"
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", item["started_at"])
+    assert isinstance(item["started_at"], int), "the shell's clock, at the moment it is pasted"
     assert shlex.split(command)[:4] == ["curl", "-X", "POST", "http://testserver/api/v1/measurements"]
 
 

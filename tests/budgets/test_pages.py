@@ -229,6 +229,7 @@ class TestOverview:
         assert "No feature yet" in text_of(html)
         assert f'"team": "{team.slug}"' in text_of(html)
         assert f'href="/teams/{team.slug}/keys/"' in html
+        assert len(re.findall('class="button', html.partition('class="empty"')[2])) <= 1, "one action"
 
     def test_without_any_team_it_leads_a_superuser_to_making_one(self) -> None:
         html = page(signed_in(User.objects.create_superuser("root@example.com", PASSWORD)), "/")
@@ -288,8 +289,7 @@ class TestFeaturePage:
         measured = page(teammate, "/features/support-chat/")
 
         assert "Waiting for its first measurement" in text_of(waiting)
-        assert f'href="/teams/{feature.team.slug}/keys/"' in waiting
-        assert f'href="/teams/{feature.team.slug}/rejected/"' in waiting
+        assert f'href="/features/{feature.slug}/start/"' in waiting
         assert "Waiting for its first measurement" not in text_of(measured)
 
     @pytest.fixture

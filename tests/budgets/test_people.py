@@ -237,6 +237,7 @@ class TestTeams:
         assert made.name == "On-call Ingénierie"
         assert role_of(made, root) == Role.ADMIN
         assert "On-call Ingénierie is there" in text_of(response.content.decode())
+        assert response.redirect_chain == [("/features/new/", 302)], "the first team's first feature is next"
         assert [e.action for e in AuditEntry.objects.filter(team=made)] == ["member.added", "team.created"]
 
     def test_a_name_that_is_taken_or_wrong_is_said_at_the_field(self, team: Team) -> None:

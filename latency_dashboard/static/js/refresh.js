@@ -10,6 +10,8 @@
   if (!source) return;
 
   const activeEveryMs = 1000 * Number(source.dataset.live);
+  // A page that is looked at while somebody works in a terminal beside it says that it goes on.
+  const idleEveryMs = source.dataset.liveIdle ? 1000 * Number(source.dataset.liveIdle) : IDLE_EVERY_MS;
   let lastSeen = performance.now();
   let lastAsked = performance.now();
   let isPaused = false;
@@ -42,7 +44,7 @@
   function consider() {
     if (isPaused || isAsking || document.hidden || isTyping()) return;
     const now = performance.now();
-    const every = now - lastSeen < IDLE_AFTER_MS ? activeEveryMs : IDLE_EVERY_MS;
+    const every = now - lastSeen < IDLE_AFTER_MS ? activeEveryMs : idleEveryMs;
     if (now - lastAsked >= every) refresh();
   }
 
