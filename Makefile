@@ -10,6 +10,8 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
+# Every command starts many processes: without a cache of what was compiled, each compiles all of it again.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help demo serve test lint bench lock venv venv-dev chromium
 
 help: ## list the commands

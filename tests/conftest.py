@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 from django.conf import settings as django_settings
+from django.core.management.color import no_style
+from django.db import connection
+from django.test import TransactionTestCase
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from pytest_django import Settings
@@ -22,6 +25,25 @@ for _name, _is_fixed in (("same examples", True), ("search", False)):
         _name, deadline=None, derandomize=_is_fixed, suppress_health_check=[HealthCheck.too_slow]
     )
 hypothesis_settings.load_profile("same examples")
+
+# Whoever logs in does so with a password that was hashed; which hasher the product has, its settings say.
+django_settings.PASSWORD_HASHERS = [
+    "tests.people.QuickHasher",
+    *(name for name in django_settings.PASSWORD_HASHERS if "Argon2" not in name),
+]
+
+
+# What Django writes about its models. To write it again takes longer than to empty all the rest.
+_WRITTEN_BY_DJANGO = {"django_content_type", "auth_permission"}
+
+
+def _empty_every_table(case: TransactionTestCase) -> None:
+    tables = set(connection.introspection.django_table_names(only_existing=True, include_views=False))
+    statements = connection.ops.sql_flush(no_style(), sorted(tables - _WRITTEN_BY_DJANGO))
+    connection.ops.execute_sql_flush(statements)
+
+
+TransactionTestCase._fixture_teardown = _empty_every_table  # type: ignore[method-assign]
 
 
 @pytest.fixture(scope="session", autouse=True)

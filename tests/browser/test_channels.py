@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.conf import LazySettings
 from django.utils import timezone
 from playwright.sync_api import expect
@@ -11,9 +10,9 @@ from alerts.models import Channel, LivingAlert
 from budgets.models import Membership, Team, User
 from tests.alerts.test_incident_pages import open_one
 from tests.browser.conftest import Visit
-from tests.browser.test_pages import _SMALL_TARGETS
+from tests.browser.faults import faults_of
 from tests.factories import make_channel, make_feature, make_team
-from tests.people import PASSWORD, make_person
+from tests.people import make_person
 from tests.receivers import Reply, WebhookReceiver, webhook_receiver
 
 __all__ = ["webhook_receiver"]
@@ -36,8 +35,8 @@ def test_an_editor_makes_a_webhook_tests_it_and_reads_what_went_wrong(
     visit: Visit, team: Team, webhook_receiver: WebhookReceiver
 ) -> None:
     page = visit.page
+    visit.enter(EMAIL)
     visit.go(LIST)
-    visit.log_in(EMAIL, PASSWORD)
     expect(page.locator("main")).to_contain_text("Nobody is told of this team's incidents")
     page.get_by_role("link", name="New channel").click()
 
@@ -97,8 +96,8 @@ def test_axe_finds_nothing_on_the_pages_of_channels_and_nothing_scrolls_sideways
         error="a-very-long-word-" * 20,
     )
     webhook_receiver.answer(Reply(200, body=b"a" * 3000), Reply(503, body=b"<p>moving</p>\n" * 40))
+    visit.enter(EMAIL)
     visit.go(f"{LIST}{channel.pk}/")
-    visit.log_in(EMAIL, PASSWORD)
     page.get_by_role("button", name="Send a test").click()
     expect(page.get_by_role("alert")).to_contain_text("Not delivered")
     for path in (
@@ -111,16 +110,5 @@ def test_axe_finds_nothing_on_the_pages_of_channels_and_nothing_scrolls_sideways
         visit.go(f"{LIST}{path}")
         for details in page.locator("main details:not(.menu)").all():
             details.locator("summary").first.click()
-        for theme, width in (("light", 1280), ("dark", 390)):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.emulate_media(color_scheme=theme)
-            for violation in Axe().run(page).response["violations"]:
-                nodes = [node["html"][:200] for node in violation["nodes"][:3]]
-                found.append(f"{path} {theme} {width}: {violation['id']}: {violation['help']} {nodes}")
-        for width in (320, 390, 1280):
-            page.set_viewport_size({"width": width, "height": 900})
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            if wide > width:
-                found.append(f"{path} is {wide} px wide at {width}")
-            found += [f"{path} at {width}: {target} is too small" for target in page.evaluate(_SMALL_TARGETS)]
+        found += faults_of(page, path)
     assert found == [], "\n".join(found)

@@ -5,17 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from budgets.contexts.editor import current_document
 from budgets.models import Feature, Membership, Team
 from tests.browser.conftest import Visit
-from tests.browser.test_pages import _SMALL_TARGETS
+from tests.browser.faults import faults_of
 from tests.budgets.typed_numbers import MILLISECONDS, UNREADABLE_MILLISECONDS
 from tests.factories import make_feature, make_team, make_traffic, redeclare
-from tests.people import PASSWORD, make_person
+from tests.people import make_person
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -42,8 +41,8 @@ def feature(team: Team) -> Feature:
 
 
 def come_in(visit: Visit, address: str) -> Page:
+    visit.enter(EMAIL)
     visit.go(address)
-    visit.log_in(EMAIL, PASSWORD)
     return visit.page
 
 
@@ -209,24 +208,11 @@ def test_two_people_edit_and_the_later_one_takes_over_what_they_did_not_touch(
 def test_axe_finds_nothing_nothing_scrolls_sideways_and_every_target_can_be_hit(
     visit: Visit, feature: Feature
 ) -> None:
-    found = []
+    found: list[str] = []
     page = come_in(visit, "/")
 
     def look(name: str) -> None:
-        for theme, width in (("light", 1280), ("dark", 390)):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.emulate_media(color_scheme=theme)
-            for violation in Axe().run(page).response["violations"]:
-                nodes = [node["html"][:200] for node in violation["nodes"][:3]]
-                found.append(f"{name} {theme} {width}: {violation['id']}: {violation['help']} {nodes}")
-        for width in (320, 390, 1280):
-            page.set_viewport_size({"width": width, "height": 900})
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            if wide > width:
-                found.append(f"{name} is {wide} px wide at {width}")
-            found.extend(
-                f"{name} at {width}: {target} is too small to hit" for target in page.evaluate(_SMALL_TARGETS)
-            )
+        found.extend(faults_of(page, name))
 
     for address in (
         "/features/new/",

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import Page, expect
 
@@ -19,9 +18,9 @@ from alerts.silences import create_silence
 from budgets.models import Membership, Team
 from tests.alerts.test_holds import make_incident, make_window
 from tests.browser.conftest import Visit
-from tests.browser.test_pages import _SMALL_TARGETS
+from tests.browser.faults import BRIEFLY, EVERYWHERE, Theme, faults_of
 from tests.factories import make_channel, make_feature, make_team
-from tests.people import PASSWORD, make_person
+from tests.people import make_person
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
@@ -41,35 +40,17 @@ def team() -> Team:
 
 
 Look = Callable[..., None]
-EVERYWHERE = (("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390))
 
 
 @pytest.fixture
 def look(visit: Visit) -> Look:
-    """Looks at the page that is open, in both themes and at both widths unless told less; fails at once where something
-    is wrong."""
+    """Looks at the page that is open; fails at once where something is wrong."""
 
-    def check(what: str, at: Sequence[tuple[str, int]] = EVERYWHERE) -> None:
-        page, found = visit.page, []
-        for theme, width in at:
-            page.set_viewport_size({"width": width, "height": 900})
-            page.emulate_media(color_scheme=theme)
-            for violation in Axe().run(page).response["violations"]:
-                nodes = [node["html"][:200] for node in violation["nodes"][:3]]
-                found.append(f"{what} {theme} {width}: {violation['id']}: {violation['help']} {nodes}")
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            if wide > width:
-                found.append(f"{what} is {wide} px wide at {width}")
-            found.extend(f"{what} at {width}: {one} is too small" for one in page.evaluate(_SMALL_TARGETS))
-        page.set_viewport_size({"width": 1280, "height": 900})
-        page.emulate_media(color_scheme="light")
+    def check(what: str, at: Sequence[tuple[Theme, int]] = EVERYWHERE) -> None:
+        found = faults_of(visit.page, what, at=at)
         assert found == [], "\n".join(found)
 
     return check
-
-
-# Colours are the same, however much there is.
-BRIEFLY = (("light", 1280), ("dark", 390))
 
 
 def press(page: Page, name: str) -> None:
@@ -80,8 +61,8 @@ def test_a_deploy_is_silenced_until_tomorrow_morning_and_the_silence_ended(
     visit: Visit, team: Team, look: Look
 ) -> None:
     page = visit.page
+    visit.enter(EMAIL)
     visit.go(f"{BASE}silences/")
-    visit.log_in(EMAIL, PASSWORD)
     expect(page.locator("main")).to_contain_text("Nothing is silenced")
     look("no silence")
     page.get_by_role("link", name="New silence").first.click()
@@ -126,8 +107,8 @@ def test_the_clock_of_the_browser_is_proposed_and_its_time_told_beside_utc(visit
         "ends_at": (now + timedelta(hours=1)).isoformat(),
     }
     silence = create_silence(team=team, document=document, actor="a test", now=now)
+    visit.enter(EMAIL)
     visit.go(f"{BASE}silences/")
-    visit.log_in(EMAIL, PASSWORD)
     local = silence.ends_at.astimezone(ZoneInfo("Asia/Tokyo"))
     expect(page.locator("[data-label=Until] .local-time")).to_contain_text(f"{local:%H:%M}")
     for new in ("silences/new/", "maintenance/new/", "schedules/new/"):
@@ -142,8 +123,8 @@ def test_two_members_go_on_call_one_takes_over_and_a_policy_tells_them(
     visit: Visit, team: Team, look: Look
 ) -> None:
     page = visit.page
+    visit.enter(EMAIL)
     visit.go(f"{BASE}schedules/")
-    visit.log_in(EMAIL, PASSWORD)
     expect(page.locator("main")).to_contain_text("Nobody is on call")
     look("no schedule")
     page.get_by_role("link", name="New schedule").first.click()
@@ -277,8 +258,8 @@ def test_pages_of_much_and_long_things_are_whole(visit: Visit, team: Team, look:
             "ends_at": (now + timedelta(days=1)).isoformat(),
         }
         create_silence(team=team, document=document, actor=f"{LONG}@example.com", now=now)
+    visit.enter(EMAIL)
     visit.go(f"{BASE}silences/")
-    visit.log_in(EMAIL, PASSWORD)
     look("silences", at=BRIEFLY)
     for path in (
         "maintenance/",

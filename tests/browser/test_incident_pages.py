@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import expect
 
@@ -14,7 +13,7 @@ from alerts.models import Incident, Notification
 from budgets.models import Feature, Membership, Team, User
 from tests.alerts import unpaged
 from tests.browser.conftest import Visit
-from tests.browser.test_pages import _SMALL_TARGETS
+from tests.browser.faults import faults_of
 from tests.factories import make_channel, make_feature, make_team, make_traffic
 from tests.people import PASSWORD, make_person
 
@@ -33,24 +32,6 @@ def team() -> Team:
     return team
 
 
-def faults_of(visit: Visit, what: str) -> list[str]:
-    """What axe finds, what scrolls sideways, and what a finger misses."""
-    page, found = visit.page, []
-    for theme, width in (("light", 1280), ("dark", 390)):
-        page.set_viewport_size({"width": width, "height": 844})
-        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-        for violation in Axe().run(page).response["violations"]:
-            nodes = [node["html"][:200] for node in violation["nodes"][:3]]
-            found.append(f"{what} {theme} {width}: {violation['id']}: {violation['help']} {nodes}")
-    for width in (320, 390, 1280):
-        page.set_viewport_size({"width": width, "height": 844})
-        wide = page.evaluate("document.documentElement.scrollWidth")
-        if wide > width:
-            found.append(f"{what} is {wide} px wide at {width}")
-        found += [f"{what} at {width}: {target} is too small" for target in page.evaluate(_SMALL_TARGETS)]
-    return found
-
-
 def test_why_nobody_was_paged_is_on_the_first_screen_of_a_phone_whatever_the_reason(visit: Visit) -> None:
     User.objects.create_superuser("root@example.com", PASSWORD)
     began = timezone.now() - 6 * MINUTE
@@ -58,9 +39,7 @@ def test_why_nobody_was_paged_is_on_the_first_screen_of_a_phone_whatever_the_rea
     for reason, (make, _) in unpaged.REASONS.items():
         made[reason] = make(make_feature(team=make_team(), now=began), began)
     page, found = visit.page, []
-    visit.go("/login/")
-    visit.log_in("root@example.com", PASSWORD)
-    expect(page.locator("#account-menu")).to_be_visible()
+    visit.enter("root@example.com")
     for reason, incident in made.items():
         page.set_viewport_size({"width": 390, "height": 844})
         visit.go(incident.get_absolute_url())
@@ -74,7 +53,7 @@ def test_why_nobody_was_paged_is_on_the_first_screen_of_a_phone_whatever_the_rea
         assert box["y"] + box["height"] <= 844, f"{reason}: is read without scrolling"
         outcome.get_by_role("link", name="Every message and try").click()
         expect(page.locator("#told")).to_be_in_viewport()
-        found += faults_of(visit, reason)
+        found += faults_of(visit.page, reason)
     assert found == [], "\n".join(found)
 
 
@@ -84,8 +63,8 @@ def test_the_cause_is_the_first_of_the_components_and_its_figures_stand_under_th
     began = timezone.now() - 6 * MINUTE
     incident = unpaged.open_incident(make_feature(team=team, now=began), now=began)
     page = visit.page
+    visit.enter(EMAIL)
     visit.go(incident.get_absolute_url())
-    visit.log_in(EMAIL, PASSWORD)
     heads, row = page.locator(".shares thead th"), page.locator(".shares tbody tr").first
     expect(row.locator("th")).to_contain_text("tools cause")
     for n in range(1, 6):
@@ -109,10 +88,10 @@ def test_every_state_of_an_incident_and_a_list_of_two_hundred_can_be_used(visit:
         make_feature(team=team, slug=f"f{n}", name=name, now=now - timedelta(days=20))
         for n, name in enumerate(("Support chat", LONG, FROM_RIGHT_TO_LEFT))
     )
+    visit.enter(EMAIL)
     visit.go("/incidents/")
-    visit.log_in(EMAIL, PASSWORD)
     expect(visit.page.locator("main")).to_contain_text("No incident yet")
-    found = faults_of(visit, "no incident")
+    found = faults_of(visit.page, "no incident")
 
     for n in range(196):
         make_resolved((chat, long, rtl)[n % 3], now - timedelta(days=15) + timedelta(hours=n))
@@ -129,7 +108,7 @@ def test_every_state_of_an_incident_and_a_list_of_two_hundred_can_be_used(visit:
         visit.go(address)
         for details in visit.page.locator("main details:not(.menu)").all():
             details.evaluate("element => { element.open = true; }")
-        found += faults_of(visit, address)
+        found += faults_of(visit.page, address)
     assert found == [], "\n".join(found)
 
 

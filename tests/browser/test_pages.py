@@ -3,7 +3,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.utils import timezone
 from playwright.sync_api import expect
 
@@ -11,20 +10,14 @@ from alerts.models import Incident
 from budgets.models import Feature, Membership
 from tests.alerts.scenes import burn, look, overrun
 from tests.browser.conftest import Visit
+from tests.browser.faults import SMALL_TARGETS as _SMALL_TARGETS  # noqa: F401
+from tests.browser.faults import faults_of
 from tests.factories import make_channel, make_feature, make_team, make_traffic
 from tests.people import PASSWORD, make_person
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 EMAIL = "on-call@example.com"
-# Links and controls that a finger would miss; what Plotly draws is no target.
-_SMALL_TARGETS = """
-[...document.querySelectorAll("a, button, summary, input:not([type=hidden])")]
-  .filter((element) => element.offsetParent && !element.closest(".chart-plot"))
-  .map((element) => [element.textContent.trim() || element.id, element.getBoundingClientRect()])
-  .filter(([name, box]) => box.width < 24 || box.height < 24)
-  .map(([name, box]) => `${name} (${Math.round(box.width)} × ${Math.round(box.height)})`)
-"""
 
 
 @pytest.fixture
@@ -87,8 +80,8 @@ _LAYOUTS = """
 def test_a_chart_fits_its_place_whatever_changed_its_width(visit: Visit, feature: Feature) -> None:
     """Margins and ticks as well, and nobody sees it as wide as before, also where the theme changes at once."""
     page = visit.page
+    visit.enter(EMAIL)
     visit.go("/login/")
-    visit.log_in(EMAIL, PASSWORD)
     at: dict[int, object] = {}
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 900})
@@ -122,21 +115,7 @@ def test_axe_finds_nothing_nothing_scrolls_sideways_and_every_target_can_be_hit(
             visit.log_in(EMAIL, PASSWORD)
         visit.go(address)
         visit.draw_all_charts()
-        for theme, width in (("light", 1280), ("dark", 390)):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.emulate_media(color_scheme=theme)
-            for violation in Axe().run(page).response["violations"]:
-                nodes = [node["html"][:200] for node in violation["nodes"][:3]]
-                found.append(f"{address} {theme} {width}: {violation['id']}: {violation['help']} {nodes}")
-        for width in (320, 390, 1280):
-            page.set_viewport_size({"width": width, "height": 900})
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            if wide > width:
-                found.append(f"{address} is {wide} px wide at {width}")
-            found += [
-                f"{address} at {width}: {target} is too small to hit"
-                for target in page.evaluate(_SMALL_TARGETS)
-            ]
+        found += faults_of(page, address)
     # The browser tells of the page that is not there; that is what was asked for.
     visit.complaints[:] = [each for each in visit.complaints if "/nowhere/" not in each]
     assert found == [], "\n".join(found)
@@ -144,8 +123,8 @@ def test_axe_finds_nothing_nothing_scrolls_sideways_and_every_target_can_be_hit(
 
 def test_the_page_stays_current_and_keeps_what_a_person_opened(visit: Visit, feature: Feature) -> None:
     page = visit.page
+    visit.enter(EMAIL)
     visit.go("/")
-    visit.log_in(EMAIL, PASSWORD)
     page.locator("#features").get_by_role("link", name="Support chat").click()
     visit.draw_all_charts()
     numbers = page.locator("#chart-support-chat-burn-down .chart-numbers")
@@ -170,8 +149,8 @@ def test_the_page_stays_current_and_keeps_what_a_person_opened(visit: Visit, fea
 
 def test_the_theme_a_person_chose_is_there_from_the_first_paint(visit: Visit, feature: Feature) -> None:
     page = visit.page
+    visit.enter(EMAIL)
     visit.go("/")
-    visit.log_in(EMAIL, PASSWORD)
     light = page.evaluate("getComputedStyle(document.body).backgroundColor")
 
     page.locator("#theme-menu summary").click()

@@ -17,7 +17,7 @@ from budgets import invitations
 from budgets.keys import create_key, revoke_key
 from budgets.models import Batch, IngestKey, Membership, Team, User
 from tests.browser.conftest import Visit
-from tests.browser.test_pages import _SMALL_TARGETS
+from tests.browser.faults import faults_of
 from tests.factories import make_feature, make_key, make_team
 from tests.people import PASSWORD, make_person
 
@@ -42,8 +42,8 @@ def team(settings: Settings, live_server: object) -> Team:
 def test_a_key_is_made_and_used_at_once_with_the_command_beside_it(visit: Visit, team: Team) -> None:
     page = visit.page
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visit.enter(EMAIL)
     visit.go("/teams/assistants/keys/")
-    visit.log_in(EMAIL, PASSWORD)
     expect(page.get_by_text("No key works")).to_be_visible()
 
     page.get_by_label("Name").fill("chat backend")
@@ -75,8 +75,8 @@ def test_a_key_is_made_and_used_at_once_with_the_command_beside_it(visit: Visit,
 
 def test_an_invitation_leads_from_the_mailbox_into_the_team(visit: Visit, team: Team) -> None:
     page = visit.page
+    visit.enter(EMAIL)
     visit.go("/teams/assistants/")
-    visit.log_in(EMAIL, PASSWORD)
     page.get_by_label("E-mail address").fill(NEW)
     page.get_by_label("Role", exact=True).select_option("editor")
     page.get_by_role("button", name="Invite").click()
@@ -103,8 +103,8 @@ def test_a_team_is_made_and_a_role_changed_by_the_keyboard(visit: Visit, team: T
     User.objects.create_superuser("root@example.com", PASSWORD)
     bob = make_person("bob@example.com", team=team)
     page = visit.page
+    visit.enter("root@example.com")
     visit.go("/teams/")
-    visit.log_in("root@example.com", PASSWORD)
     page.get_by_label("Name", exact=True).fill("")
     page.get_by_label("Name", exact=True).press_sequentially("Étude & On-call")
     expect(page.get_by_label("Name in addresses")).to_have_value("etude-on-call")
@@ -155,8 +155,8 @@ def test_on_a_phone_the_pages_of_a_team_are_a_menu_that_the_keyboard_opens_witho
 def test_on_a_desk_the_pages_of_a_team_are_one_row(visit: Visit, team: Team, width: int) -> None:
     page = visit.page
     page.set_viewport_size({"width": width, "height": 900})
+    visit.enter(EMAIL)
     visit.go("/teams/assistants/schedules/")
-    visit.log_in(EMAIL, PASSWORD)
     navigation = page.get_by_role("navigation", name="Team")
     expect(navigation.get_by_role("link")).to_have_count(10)
     expect(navigation.locator("[aria-current]")).to_have_text("On call")
@@ -194,8 +194,8 @@ def test_an_open_menu_of_a_teams_pages_is_closed_by_escape_and_axe_finds_nothing
 ) -> None:
     page = visit.page
     page.set_viewport_size({"width": 390, "height": 844})
+    visit.enter(EMAIL)
     visit.go("/teams/assistants/keys/")
-    visit.log_in(EMAIL, PASSWORD)
     summary = page.locator("#team-menu summary")
     summary.click()
     for scheme in ("light", "dark"):
@@ -225,19 +225,7 @@ def test_axe_finds_nothing_nothing_scrolls_sideways_and_every_target_can_be_hit(
     page, found = visit.page, []
 
     def look(address: str) -> None:
-        for theme, width in (("light", 1280), ("dark", 390)):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.emulate_media(color_scheme=theme)
-            for violation in Axe().run(page).response["violations"]:
-                nodes = [node["html"][:200] for node in violation["nodes"][:3]]
-                found.append(f"{address} {theme} {width}: {violation['id']}: {violation['help']} {nodes}")
-        for width in (320, 390, 1280):
-            page.set_viewport_size({"width": width, "height": 900})
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            if wide > width:
-                found.append(f"{address} is {wide} px wide at {width}")
-            small = page.evaluate(_SMALL_TARGETS)
-            found.extend(f"{address} at {width}: {target} is too small to hit" for target in small)
+        found.extend(faults_of(page, address))
 
     for address in (
         "/login/",
@@ -249,9 +237,7 @@ def test_axe_finds_nothing_nothing_scrolls_sideways_and_every_target_can_be_hit(
     ):
         visit.go(address)
         look(address)
-    visit.go("/login/")
-    visit.log_in("root@example.com", PASSWORD)
-    expect(page.locator("#account-menu")).to_be_visible()
+    visit.enter("root@example.com")
     for address in (
         "/teams/",
         "/teams/assistants/",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from latency_dashboard import settings
 from tests.children import PROJECT
 
 # Read apart from settings.py, by what must not import it: the embedded servers and the commands that run them.
@@ -47,3 +48,8 @@ def test_every_setting_is_documented_once() -> None:
         for name in re.findall(r"`([A-Z_]+)`", cell)
     ]
     assert sorted(listed) == sorted(set(listed))
+
+
+def test_passwords_are_hashed_by_argon2_as_strongly_as_django_proposes() -> None:
+    """Whatever the tests themselves hash with."""
+    assert settings.PASSWORD_HASHERS[0] == "django.contrib.auth.hashers.Argon2PasswordHasher"
