@@ -181,7 +181,7 @@ def look(feature_ids: Collection[int] | None, now: datetime, *, with_slow: bool 
     Without the slow kinds (sights.SLOW_KINDS), theirs stand as they were decided last.
     """
     found = Feature.objects.all() if feature_ids is None else Feature.objects.filter(pk__in=feature_ids)
-    features = {feature.pk: feature for feature in found.order_by("pk")}
+    features = {feature.pk: feature for feature in found.select_related("team").order_by("pk")}
     active_ids = [pk for pk, feature in features.items() if not feature.is_archived]
     budgets: dict[int, dict[str, BudgetInForce]] = defaultdict(dict)
     for (feature_id, milestone), budget in budgets_in_force(active_ids, now).items():

@@ -10,8 +10,9 @@ from typing import Any
 from budgets.errors import Refusal
 from budgets.instants import read_instant
 from budgets.storable import is_storable
+from budgets.zones import is_zone
 
-from . import matchers, wall_clocks
+from . import matchers
 
 MAX_NAME_CHARACTERS = 200
 TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?")
@@ -138,7 +139,7 @@ class Fields:
         value = self.raw(name)
         if name in self.wrong:
             return "UTC"
-        if not isinstance(value, str) or not wall_clocks.is_zone(value):
+        if not isinstance(value, str) or not is_zone(value):
             said = f"{name} must be the IANA name of a time zone such as Europe/Berlin, got {value!r:.100}."
             self.add(name, said)
             return "UTC"

@@ -10,9 +10,10 @@ from typing import Any, ClassVar, Final
 from django import forms
 from django.utils.dateparse import parse_datetime
 
-from alerts.wall_clocks import instant_of, is_skipped, is_zone
+from alerts.wall_clocks import instant_of, is_skipped
 from budgets.errors import Refusal
 from budgets.team_forms import RefusableForm
+from budgets.zones import is_zone
 
 # As early and as late as anybody means.
 _YEARS: Final = range(1970, 3000)

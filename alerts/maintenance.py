@@ -15,6 +15,7 @@ from django.db import transaction
 from budgets import audit
 from budgets.errors import Refusal
 from budgets.models import Team
+from budgets.zones import is_zone
 
 from . import matchers
 from .fields import Fields, name_of
@@ -23,7 +24,7 @@ from .matchers import described
 from .models import MaintenanceWindow
 from .recurrences import InvalidRecurrence, Recurrence, days_of, read_recurrence
 from .troubles import say_once
-from .wall_clocks import clock, in_zone, instant_of, is_zone, local_day
+from .wall_clocks import clock, in_zone, instant_of, local_day
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from django import forms
 
 from alerts import matchers
 from alerts.inputs import LabelledForm, Rows, RowsField, text_input
-from alerts.wall_clocks import zone_names
 from budgets.models import Team
+from budgets.zones import zone_names
 
 OPERATORS: Final = [("=", "is"), ("!=", "is not"), ("~", "is like"), ("!~", "is not like")]
 # A fact that an incident may lack: what "is" and "is not" say of the empty text.

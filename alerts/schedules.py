@@ -15,13 +15,14 @@ from django.db.models import prefetch_related_objects
 from budgets import audit
 from budgets.errors import Refusal
 from budgets.models import Membership, Team, User
+from budgets.zones import is_zone
 
 from .fields import Fields, name_of, read_time
 from .models import Schedule, ScheduleOverride, ScheduleTurn
 from .policies import require_unnamed
 from .rotas import WEEKDAYS, Because, Hours, Override, Rota, stretch_at
 from .troubles import say_once
-from .wall_clocks import clock, is_zone
+from .wall_clocks import clock
 
 log = logging.getLogger(__name__)
 

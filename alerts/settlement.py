@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
+from budgets import formats
 from budgets.models import Component, Milestone
 from budgets.status import FeatureStatus, get_overview
+from budgets.zones import zone_of
 
 from . import incidents
 from .causes import is_by_requests, is_other_cause, was_put_off
@@ -210,15 +212,17 @@ class _Settlement:
         self, worst: Condition, incident: Incident | None = None, *, reads_requests: bool
     ) -> incidents.Finding:
         """What is to be told by this condition; of an incident that there is what it knew before stays known."""
-        return finding_of(
-            worst,
-            self.watch,
-            self.read.statuses,
-            since=incident.opened_at if incident else self.now,
-            changed=incident.changes if incident else self.read.changes(self.watch, worst.milestone),
-            reads_requests=reads_requests,
-            known=incident,
-        )
+        # Who is told of it reads it by the clock of the team.
+        with formats.reading_in(zone_of(self.watch.feature.team.time_zone)):
+            return finding_of(
+                worst,
+                self.watch,
+                self.read.statuses,
+                since=incident.opened_at if incident else self.now,
+                changed=incident.changes if incident else self.read.changes(self.watch, worst.milestone),
+                reads_requests=reads_requests,
+                known=incident,
+            )
 
     def _feed(self, incident: Incident, worst: Condition | None, *, is_paging: bool) -> None:
         """Notes the conditions that joined the incident or left it.

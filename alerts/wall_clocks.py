@@ -7,24 +7,7 @@ of a night without it is 03:30 by the new time. A time that they pass twice in a
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
-from functools import cache
-from zoneinfo import ZoneInfo, available_timezones
-
-
-@cache
-def _names() -> frozenset[str]:
-    # What reads the machine's own setting means another zone elsewhere.
-    return frozenset(available_timezones() - {"localtime", "Factory"})
-
-
-def is_zone(name: str) -> bool:
-    """Whether it is the IANA name of a time zone, e.g. Europe/Berlin."""
-    return name in _names()
-
-
-def zone_names() -> list[str]:
-    """Every name, those of places first, in order."""
-    return sorted(_names(), key=lambda name: ("/" not in name or name.startswith("Etc/"), name))
+from zoneinfo import ZoneInfo
 
 
 def instant_of(day: date, at: time, time_zone: str) -> datetime:

@@ -281,8 +281,8 @@ def allocated(cause: Mapping[str, Any]) -> str:
 
 
 def clock(at: datetime) -> str:
-    """The time of day with its zone: "02:51 UTC"."""
-    return f"{at.astimezone(UTC):%H:%M} UTC"
+    """The time of day by the reader's clock, with its zone: "02:51 UTC"."""
+    return f"{formats.in_zone(at):%H:%M} {formats.zone_word(at)}"
 
 
 # Parts

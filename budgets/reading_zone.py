@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, tzinfo
+from datetime import tzinfo
 from typing import Final
-from zoneinfo import ZoneInfo
 
 from django.http import HttpRequest, HttpResponse
 
 from budgets import formats
+from budgets.zones import zone_of
 
 COOKIE: Final = "zone"
 
@@ -31,10 +31,4 @@ class ReadInZone:
 
 def chosen_zone(request: HttpRequest) -> tzinfo:
     """The zone of the visitor's cookie; UTC where there is none, or none of that name."""
-    name = request.COOKIES.get(COOKIE, "")
-    if not name or name == "UTC" or len(name) > 100:
-        return UTC
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # no such zone, or a name that is no path of one
-        return UTC
+    return zone_of(request.COOKIES.get(COOKIE, "UTC"))

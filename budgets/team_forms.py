@@ -101,6 +101,19 @@ class InvitationForm(RefusableForm):
     )
 
 
+class TimeZoneForm(RefusableForm):
+    """By whose clock messages tell a team when something was."""
+
+    time_zone = forms.CharField(
+        label="Time zone",
+        max_length=100,
+        help_text="Mails and chat messages about incidents tell times by it. Pages follow their readers.",
+        widget=forms.TextInput(
+            attrs={"class": "input", "autocomplete": "off", "list": "time-zones", "spellcheck": "false"}
+        ),
+    )
+
+
 class TeamForm(RefusableForm):
     """A new team. Its name in addresses is proposed from its name."""
 

@@ -10,6 +10,7 @@ from django.db import IntegrityError, transaction
 from . import audit
 from .errors import Refusal
 from .models import Membership, Team, User
+from .zones import is_zone
 
 Role = Membership.Role
 
@@ -44,6 +45,27 @@ def create_team(*, name: str, slug: str, actor: str, now: datetime, admin: User 
         taken = [f"There is a team {slug!r} already. Choose another name for addresses."]
         raise Refusal.of("invalid_team", {"slug": taken}) from error
     return team
+
+
+def set_time_zone(*, team: Team, time_zone: str, actor: str, now: datetime) -> None:
+    """The clock by which messages tell the team when something was. Raises Refusal("invalid_team")."""
+    if not is_zone(time_zone):
+        said = f"Expected the IANA name of a time zone such as Europe/Berlin, got {time_zone!r:.100}."
+        raise Refusal.of("invalid_team", {"time_zone": [said]})
+    with transaction.atomic():
+        before = Team.objects.select_for_update().get(pk=team.pk).time_zone
+        if before == time_zone:
+            return
+        Team.objects.filter(pk=team.pk).update(time_zone=time_zone)
+        audit.record(
+            team=team,
+            actor=actor,
+            action="team.time_zone_changed",
+            subject=team.slug,
+            before={"time_zone": before},
+            after={"time_zone": time_zone},
+            now=now,
+        )
 
 
 def add_member(*, team: Team, user: User, role: Role, actor: str, now: datetime) -> bool:

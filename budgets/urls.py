@@ -29,6 +29,7 @@ urlpatterns = [
     path("audit.csv", audit.installation_audit, {"form": "csv"}, name="audit-csv"),
     path("teams/", teams.team_list, name="teams"),
     path("teams/<slug:slug>/", teams.members, name="team-members"),
+    path("teams/<slug:slug>/time-zone/", teams.change_time_zone, name="team-time-zone"),
     path("teams/<slug:slug>/members/<int:user_id>/role/", teams.change_role, name="team-member-role"),
     path("teams/<slug:slug>/members/<int:user_id>/remove/", teams.remove_member, name="team-member-remove"),
     path(

@@ -156,6 +156,10 @@ class Frame:
     """How often the page is refreshed while somebody is there."""
 
     @property
+    def range_words(self) -> str:
+        return formats.last(self.range).capitalize()
+
+    @property
     def moment(self) -> str | None:
         """The page's instant as an address takes it."""
         return _address_instant(self.as_of)

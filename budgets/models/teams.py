@@ -50,6 +50,9 @@ class Team(models.Model):
 
     slug = models.SlugField(max_length=200, unique=True)
     name = models.CharField(max_length=200)
+    time_zone = models.CharField(
+        max_length=100, default="UTC", help_text="IANA name; messages to the team tell times by its clock"
+    )
     created_at = models.DateTimeField(default=timezone.now)
 
     objects = TeamQuerySet.as_manager()

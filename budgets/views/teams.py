@@ -21,7 +21,8 @@ from budgets.invitations import Invited
 from budgets.models import Feature, Invitation, Membership, Team
 from budgets.pages import PageRequest
 from budgets.roles import Role, require_role
-from budgets.team_forms import ROLE_LINES, InvitationForm, TeamForm
+from budgets.team_forms import ROLE_LINES, InvitationForm, TeamForm, TimeZoneForm
+from budgets.zones import zone_names
 
 
 @login_required
@@ -90,6 +91,28 @@ def members(request: PageRequest, slug: str) -> HttpResponse:
                 return _members(request, frame, form, status=refusal.status)
             return _tell_of_mail(request, frame, invited)
     return _members(request, frame, form, status=400 if form.errors else 200)
+
+
+@login_required
+@require_POST
+def change_time_zone(request: PageRequest, slug: str) -> HttpResponse:
+    frame = team_frame(request.user, slug, "team-members")
+    require_role(request.user, frame.team, Role.ADMIN, "change the team's time zone")
+    form = TimeZoneForm(request.POST)
+    if form.is_valid():
+        try:
+            teams.set_time_zone(
+                team=frame.team,
+                time_zone=form.cleaned_data["time_zone"],
+                actor=request.user.email,
+                now=timezone.now(),
+            )
+        except Refusal as refusal:
+            form.add_refusal(refusal)
+        else:
+            messages.success(request, f"Messages tell times in {form.cleaned_data['time_zone']} now.")
+            return redirect("team-members", slug=slug)
+    return _members(request, frame, InvitationForm(), status=400, zone_form=form)
 
 
 @login_required
@@ -198,6 +221,7 @@ def _members(
     form: InvitationForm,
     *,
     invited: Invited | None = None,
+    zone_form: TimeZoneForm | None = None,
     status: int = 200,
 ) -> HttpResponse:
     now = timezone.now()
@@ -211,6 +235,8 @@ def _members(
         pending=[(one, one.has_expired(now)) for one in pending] if frame.is_admin else [],
         roles=list(ROLE_LINES.items()),
         form=form,
+        zone_form=zone_form or TimeZoneForm(initial={"time_zone": frame.team.time_zone}),
+        zones=zone_names() if frame.is_admin else (),
         invited=invited,
         has_mail=settings.EMAIL_IS_CONFIGURED,
         now=now,

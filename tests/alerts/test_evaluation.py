@@ -209,6 +209,13 @@ def test_the_cause_is_the_component_that_exceeds_its_allocation_by_the_most() ->
     assert incident.summary.endswith("of 800 ms allocated.")
 
 
+def test_an_incident_is_told_by_the_clock_of_its_team() -> None:
+    feature = make_feature(team=make_team(time_zone="Asia/Kolkata"))
+    burn(feature, NOW)
+    look(feature, NOW)
+    assert "over 1 h since 01:30 IST." in only_incident(feature).summary
+
+
 def test_a_cause_among_timeouts_is_given_as_what_it_is_at_least() -> None:
     feature = make_feature()
     burn(feature, NOW)

@@ -80,6 +80,7 @@ def test_range_moment_zone_and_keys(visit: Visit, feature: Feature) -> None:
     page.get_by_role("link", name="Live").click()
 
     # A link to this moment.
+    page.locator("#range-menu summary").click()
     page.get_by_role("link", name="Copy link to this moment").click()
     expect(page.locator("#announcer")).to_have_text("Link to this moment copied")
     copied = page.evaluate("navigator.clipboard.readText()")

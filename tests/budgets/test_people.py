@@ -116,6 +116,19 @@ class TestRoles:
         assert "A role is one of viewer, editor, admin, got 'owner'." in text_of(html)
         assert role_of(team, bob) == Role.VIEWER
 
+    def test_the_zone_of_messages_is_changed_by_admins_and_recorded(self, admin: Client, team: Team) -> None:
+        html = admin.post(f"{PAGE}time-zone/", {"time_zone": "Mars/Olympus"}).content.decode()
+        assert "Expected the IANA name of a time zone such as Europe/Berlin" in text_of(html)
+        assert 'value="Mars/Olympus"' in html
+        assert not AuditEntry.objects.filter(action="team.time_zone_changed").exists()
+
+        admin.post(f"{PAGE}time-zone/", {"time_zone": "Europe/Berlin"})
+
+        team.refresh_from_db()
+        entry = AuditEntry.objects.get(action="team.time_zone_changed")
+        assert team.time_zone == "Europe/Berlin"
+        assert (entry.before, entry.after) == ({"time_zone": "UTC"}, {"time_zone": "Europe/Berlin"})
+
     def test_removing_asks_first(self, admin: Client, team: Team) -> None:
         bob = make_person("bob@example.com", team=team)
         address = f"{PAGE}members/{bob.pk}/remove/"

@@ -34,6 +34,13 @@
   // -- a link that shows the same tomorrow --------------------------------------------------------
 
   async function copyMoment(link) {
+    // The page may have been refreshed since the link was written.
+    const refreshed = document.querySelector("[data-as-of]");
+    if (refreshed) {
+      const address = new URL(location.href);
+      address.searchParams.set("at", `${new Date(refreshed.dataset.asOf).toISOString().slice(0, 19)}Z`);
+      link.href = address.href;
+    }
     try {
       await navigator.clipboard.writeText(link.href);
     } catch {
