@@ -1,8 +1,8 @@
-"""Addresses of the pages about incidents and alert rules, and of the channels on which a team hears of them."""
+"""Addresses of the pages about incidents and alert rules, of the channels on which a team hears of them, and of reports."""
 
 from django.urls import path
 
-from alerts.views import channels, escalation, holds, incidents, rules
+from alerts.views import channels, escalation, holds, incidents, reports, rules
 
 urlpatterns = [
     path("incidents/", incidents.incident_list, name="incidents"),
@@ -28,6 +28,8 @@ urlpatterns = [
     path("features/<slug:slug>/rules/<int:pk>/switch/", rules.switch, name="feature-rule-switch"),
     path("features/<slug:slug>/rules/<int:pk>/reset/", rules.reset, name="feature-rule-reset"),
     path("features/<slug:slug>/rules/<int:pk>/delete/", rules.delete, name="feature-rule-delete"),
+    path("teams/<slug:slug>/report/", reports.team_report, name="team-report"),
+    path("teams/<slug:slug>/report.csv", reports.team_report_csv, name="team-report-csv"),
     path("teams/<slug:slug>/channels/", channels.channel_list, name="team-channels"),
     path("teams/<slug:slug>/channels/new/", channels.create, name="team-channel-create"),
     path("teams/<slug:slug>/channels/<int:pk>/", channels.channel, name="team-channel"),

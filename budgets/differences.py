@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .documents import as_number
 from .formats import NBSP, exact, objective
-from .models import Feature, Milestone
+from .models import Feature, LatencyBudget, Milestone
 
 NOTHING: Final = "none"
 _FACTS: Final = {
@@ -78,6 +79,21 @@ def milestone_words(latency_budget: Mapping[str, Any]) -> str:
     )
     shares = [f"{name} {_ms(ms)}" for name, ms in latency_budget.get("allocations", {}).items()]
     return f"{text}; {', '.join(shares)}" if shares else text
+
+
+def version_document(version: LatencyBudget | None) -> Mapping[str, Any] | None:
+    """A version as a declared document says it; None for none and for a retirement."""
+    if version is None or version.is_retired:
+        return None
+    assert version.objective is not None
+    return {
+        "milestone": version.milestone,
+        "budget_ms": as_number(version.budget_ms),
+        "objective": float(version.objective),
+        "window_days": version.window_days,
+        "note": version.note,
+        "allocations": {a.component.name: as_number(a.allocated_ms) for a in version.allocations.all()},
+    }
 
 
 def value_words(document: Mapping[str, Any], path: str) -> str:

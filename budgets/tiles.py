@@ -267,6 +267,31 @@ def read_group_hours(
     return [(group, hour, judged, good) for group, hour, judged, good in rows]
 
 
+def read_group_cells(
+    group_of_series: dict[int, int], cuts: Sequence[datetime], step: timedelta
+) -> list[tuple[int, int, int, int]]:
+    """(group, n, judged, good) of each cell [cuts[n], cuts[n + 1]) that has any, in one statement.
+
+    Cuts ascend and are whole hours, or whole days: `step` is what is read, an hour or a day.
+    """
+    if not group_of_series:
+        return []
+    level = {HOUR: "hour", DAY: "day"}[step]
+    query = """
+        SELECT grp, width_bucket(r.start, %(cuts)s::timestamptz[]) - 1, sum(judged)::bigint, sum(good)::bigint
+        FROM r JOIN unnest(%(series)s::int[], %(groups)s::int[]) AS k (series_id, grp) USING (series_id)
+        GROUP BY 1, 2
+    """
+    rows = _select(
+        list(group_of_series),
+        [(0, level, cuts[0], cuts[-1], False)],
+        ("series_id", "start", "judged", "good"),
+        query,
+        {"groups": list(group_of_series.values()), "cuts": list(cuts)},
+    )
+    return [(group, cell, judged, good) for group, cell, judged, good in rows]
+
+
 # piece, level, start, end, whether its histograms are wanted
 _Segment = tuple[int, str, datetime, datetime, bool]
 

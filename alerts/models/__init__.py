@@ -1,8 +1,9 @@
-"""Rules and their state, incidents, who is told and what holds that back, channels and the outbox."""
+"""Rules and their state, incidents, who is told and what holds that back, channels and the outbox, reports by mail."""
 
 from .channels import Channel, DeliveryAttempt, LivingAlert, Notification
 from .escalation import EscalationPolicy, FollowUp, Schedule, ScheduleOverride, ScheduleTurn
 from .incidents import Incident, IncidentEvent, Severity
+from .reports import ReportMail, ReportPeriod, ReportSubscription
 from .rules import AlertRule, RuleState
 from .silences import MaintenanceWindow, Silence
 
@@ -17,6 +18,9 @@ __all__ = [
     "LivingAlert",
     "MaintenanceWindow",
     "Notification",
+    "ReportMail",
+    "ReportPeriod",
+    "ReportSubscription",
     "RuleState",
     "Schedule",
     "ScheduleOverride",

@@ -13,6 +13,7 @@ from budgets.roles import role_in
 
 # Group → name of the URL → what the tab says. A page of a team's has one of these names.
 GROUPS: Final = {
+    "Promises": {"team-report": "Report"},
     "People": {"team-members": "Members", "team-audit": "Audit log"},
     "Data": {"team-keys": "Keys", "team-batches": "Batches", "team-rejected": "Rejected"},
     "Alerting": {

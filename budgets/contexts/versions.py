@@ -8,8 +8,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from budgets.differences import Difference, differences, milestone_words
-from budgets.documents import as_number
+from budgets.differences import Difference, differences, milestone_words, version_document
 from budgets.limits import budgets_in_force
 from budgets.models import Feature, LatencyBudget
 
@@ -87,7 +86,7 @@ def versions_page(feature: Feature, now: datetime) -> VersionsPage:
 def _entry(
     version: LatencyBudget, before: LatencyBudget | None, in_force: set[tuple[str, int]], now: datetime
 ) -> VersionEntry:
-    old, new = _budget(before), _budget(version)
+    old, new = version_document(before), version_document(version)
     name = milestone_name(version.milestone)
     changed = []
     if old and new:
@@ -111,21 +110,6 @@ def _entry(
         words=milestone_words(whole) if whole else "",
         differences=changed,
     )
-
-
-def _budget(version: LatencyBudget | None) -> Mapping[str, Any] | None:
-    """A version as a declared document says it; None for none and for a retirement."""
-    if version is None or version.is_retired:
-        return None
-    assert version.objective is not None
-    return {
-        "milestone": version.milestone,
-        "budget_ms": as_number(version.budget_ms),
-        "objective": float(version.objective),
-        "window_days": version.window_days,
-        "note": version.note,
-        "allocations": {a.component.name: as_number(a.allocated_ms) for a in version.allocations.all()},
-    }
 
 
 def _document(budget: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -58,6 +58,7 @@ def overview(request: PageRequest, *, view: View) -> HttpResponse:
             "can_create": teams_where(request.user, Role.EDITOR).exists(),
             "teams": () if features else teams_where(request.user, Role.VIEWER),
             "address": own_address(request),
+            "report_teams": sorted({one.team for one in features}, key=lambda team: (team.name, team.slug)),
             "has_archived": Feature.objects.visible_to(request.user).exclude(archived_at=None).exists(),
             "section": "features",
             "crumbs": [("Overview", "")],

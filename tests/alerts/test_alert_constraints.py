@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -22,14 +22,17 @@ from alerts.models import (
     LivingAlert,
     MaintenanceWindow,
     Notification,
+    ReportMail,
+    ReportSubscription,
     RuleState,
     Schedule,
     ScheduleOverride,
     ScheduleTurn,
     Silence,
 )
-from budgets.models import Component, Feature
+from budgets.models import Component, Feature, Membership
 from tests.factories import NOW, make_channel, make_feature, make_team
+from tests.people import make_person
 
 pytestmark = pytest.mark.django_db
 
@@ -65,6 +68,9 @@ class Rows:
         self.override = ScheduleOverride.objects.create(
             schedule=self.schedule, starts_at=NOW, ends_at=LATER, author="kim"
         )
+        self.membership = Membership.objects.get(user=make_person("kim@example.com", team=self.team))
+        self.subscription = self.make_subscription()
+        self.report_mail = self.make_report_mail()
 
     def component(self, name: str = "tools") -> Component:
         return Component.objects.get(feature=self.feature, name=name)
@@ -82,6 +88,23 @@ class Rows:
             starts_at=NOW.time(),
             duration_minutes=60,
             author="kim",
+        )
+
+    def make_subscription(self) -> ReportSubscription:
+        return ReportSubscription.objects.create(
+            membership=self.membership, period="week", time_zone="Europe/Berlin", due_at=LATER
+        )
+
+    def make_report_mail(self) -> ReportMail:
+        return ReportMail.objects.create(
+            user=self.membership.user,
+            team=self.team,
+            period="week",
+            first_day=date(2026, 11, 16),
+            environment="production",
+            time_zone="Europe/Berlin",
+            created_at=NOW,
+            next_attempt_at=NOW,
         )
 
     def make_policy(self) -> EscalationPolicy:
@@ -262,6 +285,26 @@ VIOLATIONS: list[tuple[str, Callable[[Rows], Any]]] = [
         lambda rows: ScheduleTurn.objects.create(schedule=rows.schedule, position=0),
     ),
     ("schedule_override_ends_after_it_starts", put("override", ends_at=NOW)),
+    ("report_subscription_once", lambda rows: rows.make_subscription()),
+    ("report_subscription_period_is_known", put("subscription", period="year")),
+    ("report_subscription_has_an_environment", put("subscription", environment="")),
+    ("report_subscription_has_a_time_zone", put("subscription", time_zone="")),
+    ("report_mail_once_per_period", lambda rows: rows.make_report_mail()),
+    ("report_mail_begins_with_its_period", put("report_mail", period="year")),
+    ("report_mail_begins_with_its_period", put("report_mail", first_day=date(2026, 11, 17))),
+    ("report_mail_begins_with_its_period", put("report_mail", period="month")),
+    ("report_mail_state_is_known", put("report_mail", state="lost", finished_at=NOW, next_attempt_at=None)),
+    ("report_mail_finished_at_exactly_when_not_pending", put("report_mail", state="sent")),
+    ("report_mail_finished_at_exactly_when_not_pending", put("report_mail", finished_at=NOW)),
+    (
+        "report_mail_leased_only_while_pending",
+        put("report_mail", state="sent", finished_at=NOW, next_attempt_at=None, leased_until=LATER),
+    ),
+    (
+        "report_mail_says_why_it_was_given_up",
+        put("report_mail", state="given_up", finished_at=NOW, next_attempt_at=None),
+    ),
+    ("report_mail_says_why_it_was_given_up", put("report_mail", reason="deadline_passed")),
 ]
 
 
