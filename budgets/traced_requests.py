@@ -24,12 +24,20 @@ from .models import Feature, Series, Status
 MAX_OVER: Final = 2000
 MAX_WITHIN: Final = 2000
 """Requests over their latency budget, and within it, that are looked at; more would change no percentage."""
+MAX_BETWEEN: Final = 2000
+"""Requests between two durations that are looked at."""
 MAX_MEASUREMENTS: Final = 200_000
 """That are read: of all features, because those of one lie among the others'."""
 _MAX_SLICES: Final = 8
 _MIN_SLICES: Final = 2
 _PROBES: Final = 4
+_MAX_PIECES: Final = 32
+"""A scan each: planning a thousand of them takes longer than reading what lies between."""
 _GOLDEN: Final = 0.6180339887498949
+_OF_MINUTES: Final = (
+    "budgets_rollup_minute"
+    " WHERE series_id = ANY(%s) AND start >= date_trunc('minute', %s::timestamptz) AND start < %s"
+)
 NO_ID: Final = 0
 
 
@@ -47,6 +55,27 @@ class TracedRequests:
     is_sampled: bool
     start: datetime
     end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Requests that took over `over_ms` and up to `up_to_ms` (however long without it) and ended well; without
+    `over_ms` none of them. And `with_timeouts`, all that timed out."""
+
+    over_ms: float | None
+    up_to_ms: float | None = None
+    with_timeouts: bool = False
+
+    @property
+    def condition(self) -> str:
+        """As SQL."""
+        either = []
+        if self.over_ms is not None:
+            top = "" if self.up_to_ms is None else f" AND duration_ms <= {self.up_to_ms!r}"
+            either.append(f"status = {Status.OK:d} AND duration_ms > {self.over_ms!r}{top}")
+        if self.with_timeouts:
+            either.append(f"status = {Status.TIMEOUT:d}")
+        return f"({' OR '.join(either) or 'false'})"
 
 
 @dataclass(frozen=True)
@@ -72,9 +101,18 @@ class _Slices:
 
 
 def read_requests(
-    *, feature: Feature, milestone: str, environment: str, start: datetime, end: datetime
+    *,
+    feature: Feature,
+    milestone: str,
+    environment: str,
+    start: datetime,
+    end: datetime,
+    between: Between | None = None,
 ) -> TracedRequests:
-    """The requests of a milestone that ended in [start, end).
+    """The requests of a milestone that ended in [start, end), or those of them that took so long.
+
+    Of all requests those over and those within their latency budget are looked at in equal parts, where there are
+    too many of them; of those `between` two durations as they come, so that their mean is that of all.
 
     Errors are left out: how soon something failed says nothing of what is slow. Timeouts are in, with the time after
     which they were given up. A request is judged by the latency budget that was in force when it ended; one that
@@ -90,7 +128,7 @@ def read_requests(
         slices = _slices(milestones, list(components), start, end)
         # A slice is a narrow range of its partition, as in budgets.groups.read_raw.
         cursor.execute("SET LOCAL enable_seqscan = off")
-        roots, total, is_capped = _read_roots(milestones, slices)
+        roots, total, is_capped = _read_roots(milestones, slices, between)
         calls = _read_calls(roots, list(components), slices)
         cursor.execute("SET LOCAL enable_seqscan = on")
     names = sorted(set(components.values()))
@@ -115,8 +153,9 @@ def read_requests(
 
 
 def _slices(milestones: list[int], components: list[int], start: datetime, end: datetime) -> _Slices:
-    minutes, ended, before_s = _rolled_up(milestones, start, end)
-    _, finished, after_s = _rolled_up(components, start, end)
+    minutes = _minutes(milestones, start, end)
+    ended, before_s = _rolled_up(milestones, start, end)
+    finished, after_s = _rolled_up(components, start, end)
     length_s = 60 * len(minutes)
     per_second = max(_received_per_second(minutes), (ended + finished) / length_s) if minutes else 0.0
     if per_second * (length_s + before_s + after_s) <= MAX_MEASUREMENTS:
@@ -151,22 +190,38 @@ def _spread(minutes: list[datetime], count: int, *, width_s: float) -> list[tupl
             else:
                 slices.append((since, until))
             at_s += max(piece_s, 1e-6)
-    return slices
+    return _joined(slices)
 
 
-def _rolled_up(series_ids: list[int], start: datetime, end: datetime) -> tuple[list[datetime], int, float]:
-    """The minutes in which measurements of the series ended, their number, and how many seconds the longest took."""
+def _joined(pieces: list[tuple[datetime, datetime]]) -> list[tuple[datetime, datetime]]:
+    """At most _MAX_PIECES of them, those joined first that are closest: in between nothing ended."""
+    gaps = sorted(range(1, len(pieces)), key=lambda n: (pieces[n][0] - pieces[n - 1][1], n))
+    kept = {0, *gaps[max(0, len(pieces) - _MAX_PIECES) :]}
+    found: list[tuple[datetime, datetime]] = []
+    for n, (start, end) in enumerate(pieces):
+        if n in kept:
+            found.append((start, end))
+        else:
+            found[-1] = (found[-1][0], end)
+    return found
+
+
+def _rolled_up(series_ids: list[int], start: datetime, end: datetime) -> tuple[int, float]:
+    """How many measurements of the series ended, and how many seconds the longest of them took."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """
-            SELECT coalesce(array_agg(DISTINCT start), '{}'), coalesce(sum(total), 0), coalesce(max(max_ms), 0)
-            FROM budgets_rollup_minute
-            WHERE series_id = ANY(%s) AND start >= date_trunc('minute', %s::timestamptz) AND start < %s
-            """,
+            f"SELECT coalesce(sum(total), 0), coalesce(max(max_ms), 0) FROM {_OF_MINUTES}",
             [series_ids, start, end],
         )
-        minutes, count, longest_ms = cursor.fetchone()
-    return sorted(minutes), int(count), float(longest_ms) / 1e3
+        count, longest_ms = cursor.fetchone()
+    return int(count), float(longest_ms) / 1e3
+
+
+def _minutes(series_ids: list[int], start: datetime, end: datetime) -> list[datetime]:
+    """The minutes in which measurements of the series ended."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT DISTINCT start FROM {_OF_MINUTES} ORDER BY 1", [series_ids, start, end])
+        return [at for (at,) in cursor.fetchall()]
 
 
 def _received_per_second(minutes: list[datetime]) -> float:
@@ -212,9 +267,10 @@ _ROOT_COLUMNS: Final = tuple(_Roots.__dataclass_fields__)
 _ZERO_TRACE = "'00000000-0000-0000-0000-000000000000'::uuid"
 
 
-def _read_roots(milestones: list[int], slices: _Slices) -> tuple[_Roots, int, bool]:
+def _read_roots(milestones: list[int], slices: _Slices, between: Between | None) -> tuple[_Roots, int, bool]:
     """The requests that are looked at, how many were read, and whether there were more."""
-    selected, parameters = _union("budgets_measurement", milestones, slices.slices, "status <> 1")
+    condition = f"status <> {Status.ERROR:d}" if between is None else between.condition
+    selected, parameters = _union("budgets_measurement", milestones, slices.slices, condition)
     arrays = fetch_arrays(
         "SELECT array_agg(series_id), array_agg(ended_at), array_agg(duration_ms), array_agg(status),"
         f" array_agg(coalesce(trace_id, {_ZERO_TRACE})), array_agg(coalesce(span_id, {NO_ID}))"
@@ -234,17 +290,22 @@ def _read_roots(milestones: list[int], slices: _Slices) -> tuple[_Roots, int, bo
         span_id=span_id,
     )
     halves = trace_id.view(np.uint64).reshape(-1, 2)
-    is_usable = ~np.isnan(roots.limit_ms) & halves.any(axis=1)
+    is_usable = halves.any(axis=1)
+    if between is None:
+        is_usable &= ~np.isnan(roots.limit_ms)
     if not slices.is_whole:
         is_usable &= roots.duration_us <= slices.before / timedelta(microseconds=1)
     roots, halves = roots.take(is_usable), halves[is_usable]
-    is_over = roots.is_timeout | (roots.duration_us > roots.limit_ms * 1e3)
     order = _mixed(halves)
-    over, within = (
-        _least(order, np.flatnonzero(is_over), MAX_OVER),
-        _least(order, np.flatnonzero(~is_over), MAX_WITHIN),
-    )
-    chosen = np.sort(np.concatenate([over, within]))
+    if between is None:
+        is_over = roots.is_timeout | (roots.duration_us > roots.limit_ms * 1e3)
+        over, within = (
+            _least(order, np.flatnonzero(is_over), MAX_OVER),
+            _least(order, np.flatnonzero(~is_over), MAX_WITHIN),
+        )
+        chosen = np.sort(np.concatenate([over, within]))
+    else:
+        chosen = np.sort(_least(order, np.arange(len(order)), MAX_BETWEEN))
     return roots.take(chosen), len(series_id), len(chosen) < len(order)
 
 

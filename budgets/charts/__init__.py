@@ -12,16 +12,19 @@ from .frame import HEIGHT_PX, Chart, Size, time_ticks
 from .heatmap import HEATMAP_HEIGHT_PX, duration_heatmap
 from .marks import Marker
 from .over_time import percentile_lines
+from .tail_path import TAIL_PATH_HEIGHT_PX, budget_over_tail_path
 from .values import plain
 
 __all__ = [
     "HEATMAP_HEIGHT_PX",
     "HEIGHT_PX",
+    "TAIL_PATH_HEIGHT_PX",
     "Chart",
     "Marker",
     "Size",
     "allocation_against_observed",
     "allocation_height",
+    "budget_over_tail_path",
     "burn_down",
     "duration_heatmap",
     "percentile_lines",

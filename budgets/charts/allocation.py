@@ -1,4 +1,4 @@
-"""What was allocated to each component beside what it took."""
+"""What each component took beside what was allocated to it."""
 
 from __future__ import annotations
 
@@ -15,29 +15,25 @@ if TYPE_CHECKING:
     from budgets.status import ComponentStatus, FeatureStatus
 
 _ROW_PX: Final = 34
-# The parts of a budget differ by pattern, so that they are told apart without colour.
-_PATTERNS: Final = ("", "/", ".", "\\", "x", "-", "+", "|")
 
 
 def allocation_against_observed(status: FeatureStatus) -> Chart:
-    """The budget split into its allocations, and under it each component's own p99 beside its allocation.
+    """Each component's own p99 beside its allocation.
 
     The rows share an axis and nothing else: percentiles of components do not add up, so they are never stacked.
     """
-    budget = status.latency_budget
     components = list(status.components)
     observed = [c.percentiles_ms.p99 for c in components]
     finite = [v for v in observed if v is not None and not isinstance(v, AtLeast)]
-    top = top_of([*finite, *([budget.budget_ms] if budget else [])], observed)
+    top = top_of([*finite, *(c.allocated_ms for c in components if c.allocated_ms is not None)], observed)
     unit = formats.unit_of([top])
-    data = _budget_parts(status, unit) if budget else []
-    first_row = 1 if budget else 0
-    rows = range(first_row, first_row + len(components))
+    data: list[dict[str, Any]] = []
+    rows = range(len(components))
 
     allocated = [(row, c) for row, c in zip(rows, components, strict=True) if c.allocated_ms is not None]
     if allocated:
         data.append(
-            _bars(
+            bars(
                 [row for row, _ in allocated],
                 [as_ms(c.allocated_ms) for _, c in allocated],
                 width=0.72,
@@ -45,6 +41,22 @@ def allocation_against_observed(status: FeatureStatus) -> Chart:
                 hover=[_component_hover(c) for _, c in allocated],
                 name="allocation",
             )
+        )
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "end of the allocation",
+                "x": [as_ms(c.allocated_ms) for _, c in allocated],
+                "y": [row for row, _ in allocated],
+                "marker": {
+                    "symbol": "line-ns-open",
+                    "size": 24,
+                    "line": {"width": 2},
+                    "color": "var(--breached)",
+                },
+                "hoverinfo": "skip",
+            }
         )
     measured = [
         (row, c, p99) for row, c, p99 in zip(rows, components, observed, strict=True) if p99 is not None
@@ -56,7 +68,7 @@ def allocation_against_observed(status: FeatureStatus) -> Chart:
     ]
     if measured:
         data.append(
-            _bars(
+            bars(
                 [row for row, _, _ in measured],
                 [as_ms(top) if isinstance(p99, AtLeast) else as_ms(p99) for _, _, p99 in measured],
                 width=0.3,
@@ -76,28 +88,20 @@ def allocation_against_observed(status: FeatureStatus) -> Chart:
                 "hoverinfo": "skip",
             }
         )
-    row_names = [
-        *(["Latency budget"] if budget else []),
-        *(plain(c.component, at_most=14) for c in components),
-    ]
     layout = make_layout(
         size="large",
         height=allocation_height(status),
         x=duration_axis(top, unit, at_most=5),
         y=axis(
-            [len(row_names) - 0.45, -0.55],
-            [(i, f"{name} ") for i, name in enumerate(row_names)],
+            [len(components) - 0.45, -0.55],
+            [(row, f"{plain(c.component, at_most=14)} ") for row, c in zip(rows, components, strict=True)],
             showgrid=False,
         ),
         margin={"l": 116, "r": 16, "t": 8, "b": 30},
         narrow={
             "margin": {"l": 78, "r": 8, "t": 8, "b": 30},
-            "yaxis": {
-                "ticktext": ["Promised "] * bool(budget)
-                + [f"{plain(c.component, at_most=10)} " for c in components]
-            },
+            "yaxis": {"ticktext": [f"{plain(c.component, at_most=10)} " for c in components]},
         },
-        shapes=[_budget_line(budget.budget_ms)] if budget else [],
         annotations=[
             {
                 "x": as_ms(top),
@@ -159,67 +163,11 @@ def allocation_against_observed(status: FeatureStatus) -> Chart:
 
 
 def allocation_height(status: FeatureStatus) -> int:
-    """Pixels that the allocation chart of a status takes: a row for the budget and one for each component."""
-    rows = len(status.components) + (1 if status.latency_budget else 0)
-    return max(rows, 2) * _ROW_PX + 38
+    """Pixels that the allocation chart of a status takes: a row for each component."""
+    return max(len(status.components), 2) * _ROW_PX + 38
 
 
-def _budget_parts(status: FeatureStatus, unit: str) -> list[dict[str, Any]]:
-    """The segments of the budget, first to last, and what is not allocated as an open one."""
-    budget = status.latency_budget
-    assert budget is not None
-    parts, base = [], 0.0
-    # Where a feature has both milestones, the first token's budget is the first block of complete's.
-    first_block = budget.budget_ms - budget.unallocated_ms - sum(budget.allocations.values())
-    if first_block > 0.0005:
-        parts.append(_budget_part("first token", first_block, 0.0, color="var(--track)", pattern=""))
-        base = first_block
-    for i, (name, allocated_ms) in enumerate(budget.allocations.items()):
-        parts.append(
-            _budget_part(
-                name, float(allocated_ms), base, color=f"var(--part-{i % 6})", pattern=_PATTERNS[i % 8]
-            )
-        )
-        base += float(allocated_ms)
-    if budget.unallocated_ms > 0:
-        parts.append(
-            _budget_part(
-                "not allocated", float(budget.unallocated_ms), base, color="var(--surface)", pattern=""
-            )
-        )
-    return parts
-
-
-def _budget_part(name: str, ms: float, base: float, *, color: str, pattern: str) -> dict[str, Any]:
-    return {
-        **_bars(
-            [0],
-            [as_ms(ms)],
-            width=0.72,
-            marker={
-                "color": color,
-                "line": {"color": "var(--line-strong)", "width": 1},
-                "pattern": {
-                    "shape": pattern,
-                    "fgcolor": "var(--part-ink)",
-                    "size": 7,
-                    "solidity": 0.12,
-                    "fgopacity": 0.35,
-                },
-            },
-            hover=[f"{plain(name)}: {formats.limit(ms)} of the latency budget"],
-            name=plain(name),
-        ),
-        "base": [as_ms(base)],
-        "text": [plain(name, at_most=14)],
-        "textposition": "inside",
-        "insidetextanchor": "middle",
-        "textangle": 0,
-        "insidetextfont": {"color": "var(--ink)"},
-    }
-
-
-def _bars(
+def bars(
     rows: list[int],
     lengths: list[float | None],
     *,
@@ -238,20 +186,6 @@ def _bars(
         "marker": marker,
         "hoverinfo": "text",
         "hovertext": hover,
-    }
-
-
-def _budget_line(budget_ms: float) -> dict[str, Any]:
-    """The end of the budget, in its own row only: a line across all rows would compare components with it."""
-    return {
-        "type": "line",
-        "xref": "x",
-        "yref": "y",
-        "x0": as_ms(budget_ms),
-        "x1": as_ms(budget_ms),
-        "y0": -0.5,
-        "y1": 0.5,
-        "line": {"color": "var(--breached)", "dash": "4px,3px", "width": 2},
     }
 
 

@@ -146,6 +146,7 @@ class FeaturePage:
     tier_notes: list[str] = field(default_factory=list)
     versions: list[VersionRow] = field(default_factory=list)
     annotations: list[Annotation] = field(default_factory=list)
+    tail_path_chart: ChartPlace | None = None
     allocation_chart: ChartPlace | None = None
     heatmap: ChartPlace | None = None
     component_charts: list[ChartPlace] = field(default_factory=list)
@@ -437,11 +438,17 @@ def _chart_places(feature: Feature, status: FeatureStatus, view: View) -> dict[s
         )
 
     places: dict[str, Any] = {
+        "tail_path_chart": place(
+            "tail-path",
+            f"{name}: {formats.limit(status.latency_budget.budget_ms)} as promised, and as requests near the p99 spend it"
+            if status.latency_budget
+            else f"{name}: what requests near the p99 wait for",
+            f"Latency budget over the mean time of components in requests near the p99, {within}",
+            height=charts.TAIL_PATH_HEIGHT_PX,
+        ),
         "allocation_chart": place(
             "allocation",
-            f"{name}: {formats.limit(status.latency_budget.budget_ms)} and its allocations"
-            if status.latency_budget
-            else name,
+            "Each component's own p99 against its allocation",
             f"Allocation against observed p99 of each component, {within}",
             height=charts.allocation_height(status),
         ),

@@ -18,11 +18,13 @@ from budgets.contexts.marks import change_markers
 from budgets.contexts.parts import milestone_name
 from budgets.distributions import get_distribution
 from budgets.errors import Refusal
+from budgets.limits import budgets_in_force
 from budgets.models import Feature, Milestone, Series
 from budgets.pages import PageRequest, answer_chart, answer_page, own_address
 from budgets.roles import Role, has_role, teams_where
 from budgets.sparklines import hourly_counts
 from budgets.status import get_feature_status, get_overview, get_timeseries
+from budgets.tail_paths import get_tail_path
 from budgets.views.viewing import with_view
 
 
@@ -128,6 +130,18 @@ def _allocation(request: PageRequest, found: Feature, view: View) -> Chart:
     )
 
 
+def _tail_path(request: PageRequest, found: Feature, view: View) -> Chart:
+    milestone = _milestone(request)
+    start, end = feature_context.shown_range(found, milestone, view)
+    return charts.budget_over_tail_path(
+        budgets_in_force([found.pk], view.as_of).get((found.pk, milestone)),
+        get_tail_path(
+            found, milestone=milestone, environment=view.environment, start=start, end=end, now=view.now
+        ),
+        milestone_name=milestone_name(milestone),
+    )
+
+
 def _percentiles(request: PageRequest, found: Feature, view: View) -> Chart:
     target, milestone = request.GET.get("target", ""), _milestone(request)
     start, end = feature_context.shown_range(found, milestone, view)
@@ -185,6 +199,7 @@ def _burn_down(request: PageRequest, found: Feature, view: View) -> Chart:
 
 _CHARTS = {
     "allocation": _allocation,
+    "tail-path": _tail_path,
     "heatmap": _heatmap,
     "percentiles": _percentiles,
     "burn-down": _burn_down,

@@ -316,31 +316,6 @@ class TestBurnDown:
 
 
 class TestAllocation:
-    def test_splits_the_budget_into_its_allocations_and_shows_what_is_left(self) -> None:
-        chart = charts.allocation_against_observed(
-            make_status(
-                make_component("model", 1000.0, allocated_ms=2000.0),
-                make_component("tools", 300.0, allocated_ms=800.0),
-            )
-        )
-
-        parts = [(t["name"], t["base"], t["x"]) for t in chart.data if "base" in t]
-        assert parts == [
-            ("model", [0.0], [2000.0]),
-            ("tools", [2000.0], [800.0]),
-            ("not allocated", [2800.0], [200.0]),
-        ]
-
-    def test_the_first_tokens_budget_is_the_first_block_of_completes(self) -> None:
-        status = make_status(make_component("writing", 1000.0, allocated_ms=4000.0), budget_ms=8000.0)
-        assert status.latency_budget is not None
-        status = replace(status, latency_budget=replace(status.latency_budget, unallocated_ms=1000.0))
-        chart = charts.allocation_against_observed(status)
-
-        parts = [(t["name"], t["base"], t["x"]) for t in chart.data if "base" in t]
-        assert parts[0] == ("first token", [0.0], [3000.0])
-        assert parts[1] == ("writing", [3000.0], [4000.0])
-
     def test_every_observed_bar_begins_at_zero_so_that_none_adds_to_another(self) -> None:
         chart = charts.allocation_against_observed(
             make_status(make_component("a", 100.0), make_component("b", 200.0))
@@ -348,8 +323,16 @@ class TestAllocation:
 
         observed = trace(chart, "p99")
         assert "base" not in observed
-        assert observed["y"] == [1, 2]
+        assert observed["y"] == [0, 1]
         assert chart.layout["barmode"] == "overlay"
+
+    def test_every_allocation_ends_in_a_line(self) -> None:
+        chart = charts.allocation_against_observed(
+            make_status(make_component("a", 100.0), make_component("b", 200.0, allocated_ms=None))
+        )
+
+        assert trace(chart, "end of the allocation")["x"] == [400.0]
+        assert trace(chart, "end of the allocation")["y"] == [0]
 
     def test_a_component_nobody_allocated_has_a_bar_and_no_allocation(self) -> None:
         chart = charts.allocation_against_observed(
@@ -357,7 +340,7 @@ class TestAllocation:
         )
 
         assert trace(chart, "p99")["x"] == [100.0]
-        assert all(each["name"] != "allocation" for each in chart.data)
+        assert all("allocation" not in each["name"] for each in chart.data)
         assert "Measured but not allocated: cache." in chart.summary
 
     def test_a_component_without_data_has_its_allocation_and_no_bar(self) -> None:

@@ -77,6 +77,7 @@ def chart(client: Client, address: str, **headers: Any) -> dict[str, Any]:
 PAGES = ["/", "/features/support-chat/"]
 CHARTS = [
     "/features/support-chat/charts/allocation.json?milestone=first_token",
+    "/features/support-chat/charts/tail-path.json?milestone=first_token",
     "/features/support-chat/charts/heatmap.json?milestone=first_token",
     "/features/support-chat/charts/heatmap.csv?milestone=first_token",
     "/features/support-chat/charts/percentiles.json?milestone=first_token&target=milestone:first_token",
@@ -392,7 +393,7 @@ class TestFeaturePage:
 
         assert "The components of this feature have their share of first token." in text_of(html)
         assert 'href="/features/both/?milestone=first_token&amp;window=1h"' in html
-        assert "charts/allocation.json" in html, "the budget is shown with the first token's block"
+        assert "charts/tail-path.json" in html, "the budget is shown with the first token's block"
 
     def test_the_url_alone_chooses_milestone_range_and_environment(
         self, team: Team, teammate: Client
