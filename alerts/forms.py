@@ -19,6 +19,9 @@ class NoteForm(forms.Form):
         label="Note (optional)",
         required=False,
         max_length=2000,
+        error_messages={
+            "max_length": "A note has at most %(limit_value)d characters, this one has %(show_value)d. Nothing was done."
+        },
         widget=forms.TextInput(attrs={"class": "input", "autocomplete": "off", "maxlength": "2000"}),
     )
 

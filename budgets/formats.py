@@ -247,12 +247,13 @@ def day(at: datetime) -> str:
     return f"{local.day} {local:%b %Y}"
 
 
-def between(start: datetime, end: datetime) -> str:
+def between(start: datetime, end: datetime, *, seconds: bool = False) -> str:
     """A range with its zone: "21 Nov 2026, 20:00 – 21:00 UTC"; with both zones where a clock change lies between."""
     is_one_zone = zone_word(start) == zone_word(end)
     is_one_day = day(start) == day(end) and is_one_zone
-    until = f"{in_zone(end):%H:%M} {zone_word(end)}" if is_one_day else instant(end)
-    return f"{instant(start, zone=not is_one_zone)} – {until}"
+    clock = f"{in_zone(end):%H:%M:%S}" if seconds else f"{in_zone(end):%H:%M}"
+    until = f"{clock} {zone_word(end)}" if is_one_day else instant(end, seconds=seconds)
+    return f"{instant(start, seconds=seconds, zone=not is_one_zone)} – {until}"
 
 
 def window_words(window: str) -> str:

@@ -53,21 +53,25 @@ def incident_list(request: PageRequest) -> HttpResponse:
 @require_safe
 def incident(request: PageRequest, pk: int) -> HttpResponse:
     """One incident: what, how bad, since when, why, and what was done."""
+    return _page(request, _visible_incident(request, pk), NoteForm())
+
+
+def _page(request: PageRequest, found: Incident, note_form: NoteForm) -> HttpResponse:
+    """The page of an incident; with a note that was refused, beside what is wrong with it."""
     now = timezone.now()
-    found = _visible_incident(request, pk)
     page = contexts.incident_page(
         found,
         can_edit=has_role(request.user, found.feature.team, Role.EDITOR),
         is_whole=request.GET.get("log") == "all",
         now=now,
     )
-    return answer_page(
+    response = answer_page(
         request,
         page="alerts/incident.html",
         parts="alerts/incident_parts.html",
         context={
             "page": page,
-            "note_form": NoteForm(),
+            "note_form": note_form,
             # A refresh leaves the form alone, and the note in it, while the incident is where it was.
             "has_moved": request.GET.get("seen", "") != found.state,
             "frame": Frame(as_of=now, is_live=page.is_unresolved),
@@ -75,6 +79,9 @@ def incident(request: PageRequest, pk: int) -> HttpResponse:
             "crumbs": [("Incidents", "/incidents/"), (f"Incident {found.pk}", "")],
         },
     )
+    if note_form.errors:
+        response.status_code = 400
+    return response
 
 
 @login_required
@@ -131,14 +138,13 @@ def note(request: PageRequest, pk: int) -> HttpResponse:
     found = _visible_incident(request, pk)
     require_role(request.user, found.feature.team, Role.EDITOR, "act on its incidents")
     form = NoteForm(request.POST)
+    if form.is_valid() and not form.cleaned_data["note"]:
+        form.add_error("note", "Nothing was kept: write a note first.")
     if not form.is_valid():
-        messages.error(request, f"Nothing was kept. {form.errors['note'].as_text().removeprefix('* ')}")
-    elif not form.cleaned_data["note"]:
-        messages.error(request, "Nothing was kept: write a note first.")
-    else:
-        text = form.cleaned_data["note"]
-        incidents.note(incident_id=pk, actor=request.user.email, text=text, now=timezone.now())
-        messages.success(request, "The note is kept with the incident.")
+        return _page(request, found, form)
+    text = form.cleaned_data["note"]
+    incidents.note(incident_id=pk, actor=request.user.email, text=text, now=timezone.now())
+    messages.success(request, "The note is kept with the incident.")
     return redirect("incident", pk=pk)
 
 
@@ -147,8 +153,7 @@ def _act(request: PageRequest, pk: int, verb: Callable[..., Incident], done: str
     require_role(request.user, found.feature.team, Role.EDITOR, "act on its incidents")
     form = NoteForm(request.POST)
     if not form.is_valid():
-        messages.error(request, f"Nothing was changed. {form.errors['note'].as_text().removeprefix('* ')}")
-        return redirect("incident", pk=pk)
+        return _page(request, found, form)
     before = found.state
     after = verb(incident_id=pk, actor=request.user.email, note=form.cleaned_data["note"], now=timezone.now())
     if after.state == before or (before == Incident.State.RESOLVED):

@@ -189,7 +189,11 @@ def delete(request: PageRequest, slug: str, pk: int) -> HttpResponse:
             return redirect("feature-rule", slug, pk)
         messages.success(request, f"Deleted {found.name}.")
         return redirect(LIST, slug)
-    return render(request, "alerts/rule_delete.html", _context(request, feature, "Delete", rule=found))
+    return render(
+        request,
+        "alerts/rule_delete.html",
+        _context(request, feature, "Delete", rule=found, rule_title=title(found)),
+    )
 
 
 def _study(found: AlertRule) -> contexts.StudyPanel:

@@ -46,5 +46,5 @@ def wall_clock(at: datetime | None) -> str:
 
 
 @register.simple_tag
-def between(start: datetime, end: datetime) -> str:
-    return formats.between(start, end)
+def between(start: datetime, end: datetime, seconds: bool = False) -> str:
+    return formats.between(start, end, seconds=seconds)

@@ -202,16 +202,24 @@ class TestActing:
     def test_a_get_does_nothing(self, editor: Client, incident: Incident) -> None:
         assert editor.get(f"{incident.get_absolute_url()}resolve/").status_code == 405
 
-    def test_a_note_that_is_too_long_is_refused_whole(self, editor: Client, incident: Incident) -> None:
-        response = editor.post(
-            f"{incident.get_absolute_url()}acknowledge/", {"note": "x" * 2001}, follow=True
-        )
+    @pytest.mark.parametrize(
+        ("action", "note", "why"),
+        [
+            ("acknowledge", "x" * 2001, "A note has at most 2000 characters, this one has 2001."),
+            ("note", "y" * 2001, "A note has at most 2000 characters, this one has 2001."),
+            ("note", "", "Nothing was kept: write a note first."),
+        ],
+    )
+    def test_a_note_that_is_refused_stays_in_its_field_beside_why(
+        self, editor: Client, incident: Incident, action: str, note: str, why: str
+    ) -> None:
+        response = editor.post(f"{incident.get_absolute_url()}{action}/", {"note": note})
 
         incident.refresh_from_db()
-        assert incident.state == "open"
-        assert "Nothing was changed. Ensure this value has at most 2000 characters (it has 2001)." in text_of(
-            response.content.decode()
-        )
+        assert (response.status_code, incident.state) == (400, "open")
+        html = response.content.decode()
+        assert re.search(rf'<details class="note" id="note" open>.*{note}.*{re.escape(why)}', html, re.S)
+        assert f'hx-get="{incident.get_absolute_url()}?seen=open"' in html
 
     def test_a_superuser_acts_for_any_team(self, incident: Incident) -> None:
         client = signed_in(User.objects.create_superuser("root@example.com", PASSWORD))

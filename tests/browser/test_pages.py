@@ -59,6 +59,7 @@ def test_on_call_walks_from_the_login_to_an_acknowledged_incident(visit: Visit, 
 
     expect(page.locator("#verdict")).to_contain_text("Open")
     visit.draw_all_charts()
+    page.locator("#note > summary").click()
     page.get_by_label("Note (optional)").fill("rolling back the tools")
     page.get_by_role("button", name="Acknowledge").click()
 
