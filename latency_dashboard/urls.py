@@ -12,6 +12,7 @@ from .api import api
 from .api_reference import openapi_json, reference
 from .health import healthz, readyz
 from .metrics import metrics
+from .patterns import patterns
 
 
 def for_reading(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -26,6 +27,7 @@ urlpatterns = [
     path("api/v1/openapi.json", for_reading(openapi_json), name="openapi"),
     path("api/v1/docs", for_reading(reference), name="api-reference"),
     path("api/v1/", api.urls),
+    path("patterns/", patterns, name="patterns"),
     path("admin/", admin.site.urls),
     path("", include("budgets.urls")),
     path("", include("alerts.urls")),

@@ -59,7 +59,11 @@ class Send:
 
 def arrival_of(feature: Feature, now: datetime) -> Arrival:
     """What was received or rejected of the feature last."""
-    arrivals = latest_arrivals(feature, now)
+    return arrival(feature, latest_arrivals(feature, now))
+
+
+def arrival(feature: Feature, arrivals: Arrivals) -> Arrival:
+    """The region for what came; it asks the database nothing."""
     lines = [_line(one) for one in arrivals.received]
     environment = arrivals.received[0].environment if arrivals.received else None
     milestone = next((one.milestone for one in arrivals.received if one.milestone), None)
