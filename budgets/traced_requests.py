@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from django.db import connection, transaction
@@ -79,7 +79,7 @@ class Between:
 
 
 @dataclass(frozen=True)
-class _Slices:
+class Slices:
     """Which part of a range is read: requests that ended in `slices`, and what was measured up to `before` their end
     and `after` it. Where they are not the whole of it, none is looked at that took longer than `before`."""
 
@@ -129,10 +129,10 @@ def read_requests(
         # A slice is a narrow range of its partition, as in budgets.groups.read_raw.
         cursor.execute("SET LOCAL enable_seqscan = off")
         roots, total, is_capped = _read_roots(milestones, slices, between)
-        calls = _read_calls(roots, list(components), slices)
+        calls = read_calls(roots, list(components), slices)
         cursor.execute("SET LOCAL enable_seqscan = on")
     names = sorted(set(components.values()))
-    part_us, with_components = _parts(roots, calls, components, names)
+    part_us, with_components = parts_of(roots, calls, components, names)
     return TracedRequests(
         requests=Requests(
             duration_ms=roots.duration_us / 1e3,
@@ -152,14 +152,14 @@ def read_requests(
 # -- what is read -----------------------------------------------------------------------------------
 
 
-def _slices(milestones: list[int], components: list[int], start: datetime, end: datetime) -> _Slices:
+def _slices(milestones: list[int], components: list[int], start: datetime, end: datetime) -> Slices:
     minutes = _minutes(milestones, start, end)
     ended, before_s = _rolled_up(milestones, start, end)
     finished, after_s = _rolled_up(components, start, end)
     length_s = 60 * len(minutes)
     per_second = max(_received_per_second(minutes), (ended + finished) / length_s) if minutes else 0.0
     if per_second * (length_s + before_s + after_s) <= MAX_MEASUREMENTS:
-        return _Slices([(start, end)], timedelta(seconds=before_s), timedelta(seconds=after_s), is_whole=True)
+        return Slices([(start, end)], timedelta(seconds=before_s), timedelta(seconds=after_s), is_whole=True)
     read_s = MAX_MEASUREMENTS / per_second
     # Half of what is read may lie around the slices; what takes longer than that is left out.
     before_s = min(before_s, read_s / 4 / _MIN_SLICES)
@@ -168,7 +168,7 @@ def _slices(milestones: list[int], components: list[int], start: datetime, end: 
     count = int(min(_MAX_SLICES, read_s / 2 / around_s)) if around_s else _MAX_SLICES
     slices = _spread(minutes, count, width_s=read_s / count - around_s)
     bounded = [(max(start, one), min(end, other)) for one, other in slices if one < end and other > start]
-    return _Slices(bounded, timedelta(seconds=before_s), timedelta(seconds=after_s), is_whole=False)
+    return Slices(bounded, timedelta(seconds=before_s), timedelta(seconds=after_s), is_whole=False)
 
 
 def _spread(minutes: list[datetime], count: int, *, width_s: float) -> list[tuple[datetime, datetime]]:
@@ -244,7 +244,7 @@ def _received_per_second(minutes: list[datetime]) -> float:
 
 
 @dataclass(frozen=True)
-class _Roots:
+class Roots:
     """Requests as columns; times in microseconds since 1970, ids as signed numbers, NO_ID for none."""
 
     ended_us: np.ndarray
@@ -254,23 +254,23 @@ class _Roots:
     trace_id: np.ndarray
     span_id: np.ndarray
 
-    def take(self, keep: np.ndarray) -> _Roots:
-        return _Roots(*(getattr(self, name)[keep] for name in _ROOT_COLUMNS))
+    def take(self, keep: np.ndarray) -> Roots:
+        return Roots(*(getattr(self, name)[keep] for name in _ROOT_COLUMNS))
 
 
-def _no_roots() -> _Roots:
+def _no_roots() -> Roots:
     empty = np.empty(0, dtype=np.int64)
-    return _Roots(empty, empty, empty.astype(bool), empty.astype(float), np.empty(0, "V16"), empty)
+    return Roots(empty, empty, empty.astype(bool), empty.astype(float), np.empty(0, "V16"), empty)
 
 
-_ROOT_COLUMNS: Final = tuple(_Roots.__dataclass_fields__)
+_ROOT_COLUMNS: Final = tuple(Roots.__dataclass_fields__)
 _ZERO_TRACE = "'00000000-0000-0000-0000-000000000000'::uuid"
 
 
-def _read_roots(milestones: list[int], slices: _Slices, between: Between | None) -> tuple[_Roots, int, bool]:
+def _read_roots(milestones: list[int], slices: Slices, between: Between | None) -> tuple[Roots, int, bool]:
     """The requests that are looked at, how many were read, and whether there were more."""
     condition = f"status <> {Status.ERROR:d}" if between is None else between.condition
-    selected, parameters = _union("budgets_measurement", milestones, slices.slices, condition)
+    selected, parameters = ranges_of("budgets_measurement", milestones, slices.slices, condition)
     arrays = fetch_arrays(
         "SELECT array_agg(series_id), array_agg(ended_at), array_agg(duration_ms), array_agg(status),"
         f" array_agg(coalesce(trace_id, {_ZERO_TRACE})), array_agg(coalesce(span_id, {NO_ID}))"
@@ -281,7 +281,7 @@ def _read_roots(milestones: list[int], slices: _Slices, between: Between | None)
         return _no_roots(), 0, False
     series_id, ended, duration_ms, status, trace_id, span_id = arrays
     ended_us = ended + POSTGRES_EPOCH_US
-    roots = _Roots(
+    roots = Roots(
         ended_us=ended_us,
         duration_us=np.rint(duration_ms * 1e3).astype(np.int64),
         is_timeout=status == Status.TIMEOUT,
@@ -340,7 +340,7 @@ def _least(order: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Calls:
-    """Calls of components, of which each belongs to the request at `root`; as in _Roots. One of `is_span` is one of
+    """Calls of components, of which each belongs to the request at `root`; as in Roots. One of `is_span` is one of
     several of its component. `number` tells them apart as they were read."""
 
     number: np.ndarray
@@ -364,14 +364,14 @@ class Calls:
 _COLUMNS_OF_CALLS: Final = tuple(Calls.__dataclass_fields__)
 
 
-def _read_calls(roots: _Roots, components: list[int], slices: _Slices) -> Calls:
+def read_calls(roots: Roots, components: list[int], slices: Slices) -> Calls:
     found = [no_calls()]
     size = len(roots.trace_id)
     # One text, which is quicker to send than so many values.
     traces = ",".join(trace.tobytes().hex() for trace in roots.trace_id)
     longest = timedelta(microseconds=int(roots.duration_us.max(initial=0)))
     for table in ("budgets_measurement", "budgets_span") if size and components else ():
-        selected, parameters = _union(table, components, slices.around(longest), "true")
+        selected, parameters = ranges_of(table, components, slices.around(longest), "true")
         arrays = fetch_arrays(
             "SELECT array_agg(r.number), array_agg(series_id), array_agg(ended_at), array_agg(duration_ms),"
             f" array_agg(coalesce(span_id, {NO_ID})), array_agg(coalesce(parent_span_id, {NO_ID}))"
@@ -401,11 +401,11 @@ def no_calls() -> Calls:
     return Calls(empty, empty, empty, empty, empty, empty, empty, empty.astype(bool))
 
 
-def _union(
+def ranges_of(
     table: str, series_ids: list[int], ranges: list[tuple[datetime, datetime]], condition: str
-) -> tuple[str, list[object]]:
+) -> tuple[str, list[Any]]:
     """Rows of these series in ranges that do not overlap: each is a scan of its own, of its narrow range alone."""
-    parameters: list[object] = []
+    parameters: list[Any] = []
     for start, end in ranges:
         parameters += [start, end, series_ids]
     one = f"SELECT * FROM {table} WHERE ended_at >= %s AND ended_at < %s AND series_id = ANY(%s) AND {condition}"
@@ -415,8 +415,8 @@ def _union(
 # -- whose time it was ------------------------------------------------------------------------------
 
 
-def _parts(
-    roots: _Roots, calls: Calls, components: dict[int, str], names: list[str]
+def parts_of(
+    roots: Roots, calls: Calls, components: dict[int, str], names: list[str]
 ) -> tuple[np.ndarray, np.ndarray]:
     """The microseconds of each request on whose critical path each component was; and which have any component."""
     size = len(roots.ended_us)

@@ -527,7 +527,11 @@ def _components(
 
 def _labels(rows: Iterable[_Row]) -> tuple[tuple[str, str], ...]:
     """Each label once, by name; of one with several values, all."""
-    found = {(str(name), str(value)) for row in rows for name, value in row.labels.items()}
+    found = {
+        (name, value if isinstance(value, str) else json.dumps(value))
+        for row in rows
+        for name, value in row.labels.items()
+    }
     return tuple(sorted(found))
 
 
