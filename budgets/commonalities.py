@@ -22,6 +22,7 @@ MIN_SLOW: Final = 3
 FEW: Final = 10
 """Of fewer slow requests the share is told with a warning."""
 ERROR_RATIO: Final = 0.05
+_MANY: Final = 200
 
 Kind = Literal["label", "release", "status"]
 
@@ -71,17 +72,34 @@ def commonalities(
     known = list(values)
     if not slow or not others:
         return []
-    z = deviations(max(compared or 0, len(known), 1))
+    compared = max(compared or 0, len(known), 1)
+    z = deviations(compared)
     found = []
     for one in known:
         slow_ratio, others_ratio = one.slow / slow, one.others / others
         if one.slow < MIN_SLOW or slow_ratio <= others_ratio:
             continue
         apart = difference_at_least(one.slow, slow, one.others, others, z=z)
-        if apart > 0:
+        allowed = ERROR_RATIO / (2 * compared)
+        if apart > 0 and by_chance(one.slow, one.slow + one.others, slow / (slow + others)) < allowed:
             lift = slow_ratio / others_ratio if one.others else None
             found.append(Commonality(one, slow_ratio, others_ratio, lift, apart))
     return sorted(found, key=lambda one: (-one.apart_ratio, one.value.kind, one.value.name, one.value.value))
+
+
+def by_chance(count: int, of: int, ratio: float) -> float:
+    """How likely at least so many of so few are slow where each is with this probability; 0 where they are many.
+
+    The interval is too narrow far out in the tail: there the binomial distribution itself decides.
+
+    >>> round(by_chance(2, 3, 0.5), 3), round(by_chance(4, 6, 1 / 11), 5)
+    (0.5, 0.00088)
+    """
+    if of > _MANY:
+        return 0.0
+    return sum(
+        math.comb(of, found) * ratio**found * (1 - ratio) ** (of - found) for found in range(count, of + 1)
+    )
 
 
 def deviations(compared: int) -> float:
