@@ -102,6 +102,14 @@ class BudgetChange:
         """Whether it has held always; `at` is when it was declared."""
         return self.version == 1
 
+    @property
+    def words_in_line(self) -> str:
+        """What it changed, in one line: "objective 99 % → 99.9 %"."""
+        if self.is_retirement:
+            return f"retired, it was {self.words}"
+        changed = [f"{one.label} {one.before} → {one.after}" for one in self.differences]
+        return self.words or ", ".join(changed) or "only the reason"
+
 
 @dataclass(frozen=True, slots=True)
 class Promise:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from budgets import doorbell, request_ids
 from budgets.models import Sweep
 
-from . import evaluation, follow_ups, living_alerts, locks, notifications, watcher
+from . import evaluation, follow_ups, living_alerts, locks, notifications, report_mails, watcher
 
 log = logging.getLogger(__name__)
 
@@ -143,3 +143,30 @@ def renew_living_alerts_of(channel_id: int) -> None:
             done.error,
             extra={"channel_id": channel_id},
         )
+
+
+@shared_task
+def send_reports() -> None:
+    """Mails the reports whose time has come, to whoever asked for them."""
+    started = time.monotonic()
+    report_mails.write_due(now=timezone.now())
+    while time.monotonic() - started < DRAIN_FOR_S:
+        claimed = report_mails.claim(now=timezone.now())
+        if claimed is None:
+            break
+        try:
+            is_sent = report_mails.send(claimed=claimed, now=timezone.now())
+        except (SoftTimeLimitExceeded, OperationalError, InterfaceError):
+            raise  # nothing that is the mail's
+        except Exception:
+            # Its lease runs out, and it is tried again for a day; it keeps no other from being sent.
+            log.exception("report mail %s failed", claimed.mail.pk, extra={"report_mail_id": claimed.mail.pk})
+            continue
+        log.info(
+            "report mail %s %s, attempt %s",
+            claimed.mail.pk,
+            "sent" if is_sent else "not sent",
+            claimed.attempt,
+            extra={"report_mail_id": claimed.mail.pk, "attempt": claimed.attempt, "is_sent": is_sent},
+        )
+    report_mails.forget(now=timezone.now())

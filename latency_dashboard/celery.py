@@ -65,6 +65,7 @@ app.conf.task_routes = {
     "alerts.tasks.give_sign_of_life": {"queue": "deliver"},
     "alerts.tasks.renew_living_alerts": {"queue": "deliver"},
     "alerts.tasks.renew_living_alerts_of": {"queue": "deliver"},
+    "alerts.tasks.send_reports": {"queue": "deliver"},
     "budgets.tasks.send_account_mails": {"queue": "deliver"},
 }
 
@@ -87,6 +88,7 @@ app.conf.beat_schedule = {
     "deliver notifications that are due": _every(5, "alerts.tasks.deliver_due"),
     "send alerts again that would be forgotten": _every(15, "alerts.tasks.renew_living_alerts"),
     "mail links for new passwords that were asked for": _every(20, "budgets.tasks.send_account_mails"),
+    "mail the reports whose time has come": _every(60, "alerts.tasks.send_reports"),
     "judge anew what a first latency budget covers": _every(10, "budgets.tasks.rejudge"),
     "derive closed hours and days": _every(15, "budgets.tasks.compact"),
     "make partitions ahead and drop expired ones": _every(600, "budgets.tasks.maintain"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from email.utils import parseaddr
 from typing import Any
 
 from django.conf import settings
@@ -16,7 +15,7 @@ from django.template.loader import render_to_string
 from alerts.addresses import Network
 from alerts.channels.base import InvalidConfig
 from alerts.channels.message import Message
-from alerts.outbound import DEADLINE_S, Answer, send_mail
+from alerts.outbound import DEADLINE_S, Answer, message_id, send_mail
 from alerts.wording import Letter, letter
 
 # A team's list belongs into one address of the mail server's, where people can also leave it.
@@ -89,12 +88,12 @@ def mail(config: Mapping[str, Any], message: Message) -> EmailMultiAlternatives:
     """
     content = letter(message.incident, message.story)
     headers = {
-        "Message-ID": _message_id(message.message_id),
+        "Message-ID": message_id(message.message_id),
         # Out-of-office notes must not answer (RFC 3834).
         "Auto-Submitted": "auto-generated",
     }
     if message.thread_id != message.message_id:
-        headers["In-Reply-To"] = headers["References"] = _message_id(message.thread_id)
+        headers["In-Reply-To"] = headers["References"] = message_id(message.thread_id)
     made = EmailMultiAlternatives(
         subject=content.subject,
         body=_text(content, message),
@@ -111,12 +110,6 @@ def _text(content: Letter, message: Message) -> str:
     links = [f"{text}: {address}" for text, address in content.links]
     footer = f"-- \nLatency Dashboard, channel {' '.join(message.channel.split())}"
     return "\n\n".join([content.lead, "\n".join(content.sentences), "\n".join(links), footer]) + "\n"
-
-
-def _message_id(text: str) -> str:
-    """In the domain of the sender, as mail servers expect it."""
-    domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"
-    return f"<{text}@{domain.encode('idna').decode('ascii')}>"
 
 
 def _is(address: str) -> bool:

@@ -403,19 +403,11 @@ def _changes_of(promise: Promise, report: Report) -> list[BudgetChange]:
 
 def _in_a_cell(change: BudgetChange, period: Period) -> str:
     """ "version 3 by ada@example.com on Wed 18 Nov, 12:00 UTC: objective 99 % → 99.9 % (why)"."""
-    what = change_words(change)
-    text = f"version {change.version} by {change.author or 'unknown'} on {in_zone(change.at, period.time_zone)}: {what}"
+    text = (
+        f"version {change.version} by {change.author or 'unknown'} on {in_zone(change.at, period.time_zone)}: "
+        f"{change.words_in_line}"
+    )
     return f"{text} ({change.note})" if change.note else text
-
-
-def change_words(change: BudgetChange) -> str:
-    """What a version changed, in one line."""
-    if change.is_retirement:
-        return f"retired, it was {change.words}"
-    if change.words:
-        return change.words
-    changed = [f"{one.label} {one.before} → {one.after}" for one in change.differences]
-    return ", ".join(changed) or "only the reason"
 
 
 def _figure(value: float | None) -> object:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from .answers import DEADLINE_S, EXCERPT_BYTES, Answer, DeliveryError
 from .connections import ADDRESSES_TRIED, ForbiddenAddress, Resolver, getaddrinfo
-from .mail import reaches_people, send_mail
+from .mail import message_id, reaches_people, send_mail
 from .posts import check_url, post
 from .targets import MAX_URL_CHARACTERS, InvalidURL
 
@@ -27,6 +27,7 @@ __all__ = [
     "Resolver",
     "check_url",
     "getaddrinfo",
+    "message_id",
     "post",
     "reaches_people",
     "send_mail",

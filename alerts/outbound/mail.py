@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass, field
+from email.utils import parseaddr
 from typing import Any
 
 from django.conf import settings
@@ -58,6 +59,12 @@ def send_mail(message: EmailMessage, *, deadline_s: float = DEADLINE_S) -> Answe
     return Answer(
         ACCEPTED, excerpt=readable("\n".join(said)), duration_ms=(time.perf_counter() - started) * 1000
     )
+
+
+def message_id(text: str) -> str:
+    """The Message-ID of a mail that we call so: in the domain of the sender, as mail servers expect it."""
+    domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"
+    return f"<{text}@{domain.encode('idna').decode('ascii')}>"
 
 
 def reaches_people() -> bool:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import csv
 import io
 
+from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
-from django.utils.cache import patch_cache_control
-from django.views.decorators.http import require_safe
+from django.utils.cache import add_never_cache_headers, patch_cache_control
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
+from alerts import report_subscriptions
 from alerts.contexts import reports as contexts
+from alerts.outbound import reaches_people
+from alerts.report_periods import Kind
 from alerts.reports import report
-from budgets.contexts.frame import environments_of
+from alerts.wall_clocks import in_zone
+from budgets.contexts.frame import asked_environment, environments_of, with_query
 from budgets.contexts.team import team_context, team_frame
-from budgets.models import Feature
+from budgets.errors import Refusal
+from budgets.models import Feature, Membership, Team, User
 from budgets.pages import PageRequest, csv_cell
 from budgets.roles import Role, has_role
 from budgets.zones import zone_names
@@ -44,6 +52,8 @@ def team_report(request: PageRequest, slug: str) -> HttpResponse:
         page=contexts.report_page(found, asked),
         environments=environments_of(features, asked.environment),
         zones=zone_names(),
+        lines=_subscriptions(request, frame.team),
+        has_mail=reaches_people(),
         can_create=has_role(request.user, frame.team, Role.EDITOR),
         now=now,
     )
@@ -70,3 +80,62 @@ def team_report_csv(request: PageRequest, slug: str) -> HttpResponse:
     response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
     patch_cache_control(response, private=True, no_cache=True)
     return response
+
+
+@login_required
+@require_POST
+def subscription(request: PageRequest, slug: str) -> HttpResponse:
+    """Has the report mailed to the person who asks, or no more."""
+    team = team_frame(request.user, slug, TAB).team
+    period = request.POST.get("period", "")
+    if request.POST.get("action") == "stop":
+        unsubscribed = report_subscriptions.unsubscribe(
+            user_id=request.user.pk, team_id=team.pk, period=period, now=timezone.now()
+        )
+        if unsubscribed:
+            messages.success(request, f"You get no more {Kind(period).adjective} reports of {team.name}.")
+        else:
+            messages.info(request, "Nothing was changed: you did not get it.")
+    else:
+        try:
+            saved = report_subscriptions.subscribe(
+                user=request.user,
+                team=team,
+                period=period,
+                environment=asked_environment(request.POST.get("environment")),
+                time_zone=request.POST.get("time_zone", "").strip(),
+                now=timezone.now(),
+            )
+        except Refusal as refusal:
+            messages.error(request, refusal.message)
+        else:
+            next_at = in_zone(saved.due_at, saved.time_zone)
+            messages.success(request, f"The next {Kind(period).adjective} report is mailed on {next_at}.")
+    query = {name: request.GET.get(name) for name in ("period", "start", "environment", "zone")}
+    return redirect(with_query(reverse("team-report", args=[slug]), **query))
+
+
+@csrf_exempt  # a mail program has no session: the signed token says who asks (RFC 8058)
+@require_http_methods(["GET", "HEAD", "POST"])
+def unsubscribe(request: HttpRequest, token: str) -> HttpResponse:
+    """The way out that stands in every mail, without logging in. Only a POST goes it."""
+    address = report_subscriptions.read_token(token)
+    if address is None:
+        return render(request, "reports/unsubscribe.html", {"case": "unknown"}, status=404)
+    case = "asked"
+    if request.method == "POST":
+        report_subscriptions.unsubscribe(
+            user_id=address.user_id, team_id=address.team_id, period=address.period, now=timezone.now()
+        )
+        case = "done"
+    team = Team.objects.filter(pk=address.team_id).first()
+    person = User.objects.filter(pk=address.user_id).first()
+    page = {"case": case, "team": team, "person": person, "adjective": Kind(address.period).adjective}
+    response = render(request, "reports/unsubscribe.html", page)
+    add_never_cache_headers(response)
+    return response
+
+
+def _subscriptions(request: PageRequest, team: Team) -> list[contexts.SubscriptionLine]:
+    membership = Membership.objects.filter(user=request.user, team=team).first()
+    return contexts.subscription_lines(membership) if membership is not None else []

@@ -149,6 +149,7 @@ BEYOND_THE_API = {
     "invalid_invitation": "Nobody can be invited like that: the e-mail address or the role.",
     "invalid_key": "A key cannot be made like that: its name, its team or its scopes.",
     "invalid_reason": "Batches are discarded with a reason of 1 to 500 characters.",
+    "invalid_report": "A report cannot be mailed like that: its period, its time zone or its environment.",
     "invalid_team": "A team cannot be made like that: its name, or its name in addresses.",
     "last_admin": "A team keeps at least one admin.",
     "no_batches": "There is no batch to discard, or all of them are discarded already.",
