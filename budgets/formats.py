@@ -221,17 +221,17 @@ def ago(at: datetime, now: datetime) -> str:
     return f"{text} ago" if seconds > 0 else f"in {text}"
 
 
-def lasting(seconds: float) -> str:
-    """How long something lasted, in its two largest units: "4 min 10 s", "2 d 5 h"."""
+def lasting(seconds: float, *, parts: int = 2) -> str:
+    """How long something lasted, in its two largest units, or so many: "4 min 10 s", "2 d 5 h"."""
     whole = max(0, int(seconds))
-    parts: list[str] = []
+    found: list[str] = []
     for name, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         amount, whole = divmod(whole, size)
-        if amount or (name == "s" and not parts):
-            parts.append(f"{amount}{NBSP}{name}")
-        elif parts:
+        if amount or (name == "s" and not found):
+            found.append(f"{amount}{NBSP}{name}")
+        elif found:
             break
-    return " ".join(parts[:2])
+    return " ".join(found[:parts])
 
 
 def instant(at: datetime, *, seconds: bool = False, zone: bool = True) -> str:

@@ -22,7 +22,7 @@ from alerts.rule_names import rule_behind
 from alerts.silences import Hold, facts_of, holds
 from alerts.summaries import ENDINGS, ending
 from budgets import charts, formats
-from budgets.contexts.frame import with_query
+from budgets.contexts.frame import View, with_query
 from budgets.contexts.parts import ChartPlace, milestone_name
 from budgets.models import Feature, User
 from budgets.status import WINDOWS
@@ -267,9 +267,11 @@ def incident_page(
         ),
         feature_url=with_query(
             incident.feature.get_absolute_url(),
-            environment=incident.environment,
-            milestone=incident.milestone,
-            window=window_around(incident, now),
+            **{
+                "environment": incident.environment,
+                "milestone": incident.milestone,
+                **range_around(incident, now),
+            },
         ),
         facts=_facts(incident, now),
         cause=cause_in_short(incident),
@@ -297,10 +299,14 @@ def chart_target(incident: Incident, name: str) -> tuple[str, str] | None:
     return None
 
 
-def window_around(incident: Incident, now: datetime) -> str:
-    """The shortest range up to now, of those that pages have, in which an incident lies with what came before it."""
+def range_around(incident: Incident, now: datetime) -> dict[str, str | None]:
+    """Where the feature's page shows an incident with what came before it, as its address says it: while it lasts the
+    shortest window up to now that holds it, afterwards its own range."""
+    if incident.resolved_at is not None:
+        start, end = chart_range(incident, now)
+        return View(environment=incident.environment, as_of=end, now=now, start=start, end=end).query
     reach = now - incident.opened_at + BEFORE
-    return next((name for name, length in WINDOWS.items() if length >= reach), list(WINDOWS)[-1])
+    return {"window": next((name for name, length in WINDOWS.items() if length >= reach), list(WINDOWS)[-1])}
 
 
 def chart_range(incident: Incident, now: datetime) -> tuple[datetime, datetime]:

@@ -213,9 +213,16 @@ def feature_page(
 
 def range_words(status: FeatureStatus, view: View) -> str:
     """The range of percentiles and components: "last hour"."""
-    return view.range_words(
-        status.latency_budget.window_days if status.latency_budget else DEFAULT_WINDOW_DAYS
-    )
+    return view.range_words(_days(status))
+
+
+def within_words(status: FeatureStatus, view: View) -> str:
+    """That range within a sentence: "in the last hour"."""
+    return view.within_words(_days(status))
+
+
+def _days(status: FeatureStatus) -> int:
+    return status.latency_budget.window_days if status.latency_budget else DEFAULT_WINDOW_DAYS
 
 
 def feature_verdict(status: FeatureStatus, view: View) -> Verdict:
@@ -226,7 +233,7 @@ def feature_verdict(status: FeatureStatus, view: View) -> Verdict:
         measured = f"{formats.count(counts.total)} measured" if counts.total else "nothing measured"
         return Verdict(
             "no_data",
-            f"{name} has no latency budget in force, {measured} in the {range_words(status, view)}.",
+            f"{name} has no latency budget in force, {measured} {within_words(status, view)}.",
         )
     promise = f"{formats.objective(budget.objective)} within {formats.limit(budget.budget_ms)} over {budget.window_days} days"
     if not counts.judged:
@@ -265,7 +272,7 @@ def _fastest_burn(status: FeatureStatus) -> str:
 
 def _component_sentence(status: FeatureStatus, view: View) -> str:
     worst = worst_component(status.components)
-    within = f"in the {range_words(status, view)}"
+    within = within_words(status, view)
     if worst is not None and worst.allocated_ms is not None:
         p99 = worst.percentiles_ms.p99
         share = formats.percent(over_ratio(worst))

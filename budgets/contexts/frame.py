@@ -66,6 +66,12 @@ class View:
             return formats.last(window)
         return f"{formats.window_words(window)} up to {formats.instant(self.as_of)}"
 
+    def within_words(self, days: int) -> str:
+        """The range within a sentence: "in the last 28 days", "from … to …"."""
+        if self.start is not None and self.end is not None:
+            return f"between {formats.instant(self.start)} and {formats.instant(self.end)}"
+        return f"in the {self.range_words(days)}"
+
 
 def view_of(asked: Mapping[str, str], now: datetime) -> View:
     """The view that an address asks for: `environment`, and `window` (with or without `at`) or `from` and `to`.

@@ -23,6 +23,7 @@ from .parts import (
     WORST_FIRST,
     Bullet,
     bullet,
+    exhaustion,
     milestone_name,
     percentile_of,
     plural,
@@ -62,6 +63,12 @@ class OverviewLine:
     @property
     def sli_ratio(self) -> float | None:
         return self.status.counts.sli_ratio if self.status.latency_budget else None
+
+    @property
+    def gone_in(self) -> str:
+        """How long the error budget lasts at its present pace, in words; nothing where it outlasts its window."""
+        left = exhaustion(self.status)
+        return "" if left is None else f"gone in {formats.lasting(left.total_seconds(), parts=1)}"
 
     @property
     def remaining_ratio(self) -> float | None:

@@ -88,6 +88,20 @@ def instant(at: datetime, now: datetime | None = None, seconds: bool = False) ->
 
 
 @register.simple_tag
+def day(at: datetime) -> SafeString:
+    """The day of an instant, with the instant itself as a title."""
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', _machine(at), formats.instant(at), formats.day(at)
+    )
+
+
+@register.simple_tag
+def stamp(at: datetime) -> str:
+    """An instant of a column whose zone stands in its head: "2026-11-21 20:00:30"."""
+    return f"{formats.in_zone(at):%Y-%m-%d %H:%M:%S}"
+
+
+@register.simple_tag
 def ago(at: datetime, now: datetime) -> SafeString:
     """How long ago, with the instant itself as a title; the page keeps it current."""
     return format_html(

@@ -163,6 +163,20 @@ class TestActing:
         assert (incident.state, incident.resolved_by) == ("resolved", "editor@example.com")
         assert "Resolved by editor@example.com" in text_of(response.content.decode())
 
+    def test_the_feature_of_a_resolved_incident_is_shown_in_its_range(
+        self, editor: Client, incident: Incident
+    ) -> None:
+        incidents.resolve(incident_id=incident.pk, actor="x@example.com", now=NOW)
+        opened = incident.opened_at - timedelta(hours=1)
+
+        with time_machine.travel(NOW + timedelta(days=3), tick=False):
+            html = page(editor, incident.get_absolute_url())
+            [address] = set(re.findall(rf'href="(/features/[^"]*from=[^"]*{opened:%Y-%m-%d}[^"]*)"', html))
+            response = editor.get(address.replace("&amp;", "&"))
+
+        assert response.status_code == 200
+        assert "Live" in text_of(response.content.decode())
+
     def test_a_resolved_incident_offers_nothing_to_do(self, editor: Client, incident: Incident) -> None:
         incidents.resolve(incident_id=incident.pk, actor="x@example.com", now=NOW)
 

@@ -192,6 +192,17 @@ class TestPages:
 
         assert "All features keep their promise" in text
 
+    def test_the_overview_says_when_an_error_budget_is_gone_at_this_pace(
+        self, feature: Feature, teammate: Client
+    ) -> None:
+        make_traffic(feature, at=NOW - timedelta(days=10), count=2000, over=0, milestone="first_token")
+        make_traffic(feature, at=NOW - timedelta(hours=1), count=100, over=4, milestone="first_token")
+        assert "gone in" not in text_of(page(teammate, "/")), "four bad requests tell no pace"
+        make_traffic(feature, at=NOW - timedelta(hours=1), count=1, over=1, milestone="first_token")
+
+        # 5 of 2101 bad, 21.01 allowed: 76 % left; 5 of 101 in six hours burn 4.95 times as fast as evenly.
+        assert "76.2 % gone in 4 d" in text_of(page(teammate, "/"))
+
     @pytest.mark.parametrize("address", ["/", "/features/support-chat/"])
     def test_a_range_that_cannot_be_is_answered_in_the_frame_with_ways_on(
         self, feature: Feature, teammate: Client, address: str
