@@ -96,12 +96,6 @@ def day(at: datetime) -> SafeString:
 
 
 @register.simple_tag
-def stamp(at: datetime) -> str:
-    """An instant of a column whose zone stands in its head: "2026-11-21 20:00:30"."""
-    return f"{formats.in_zone(at):%Y-%m-%d %H:%M:%S}"
-
-
-@register.simple_tag
 def ago(at: datetime, now: datetime) -> SafeString:
     """How long ago, with the instant itself as a title; the page keeps it current."""
     return format_html(
