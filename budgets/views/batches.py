@@ -18,7 +18,7 @@ from budgets import doorbell
 from budgets.batch_forms import BatchFilterForm, DiscardForm
 from budgets.contexts.team import team_context, team_frame
 from budgets.errors import Refusal
-from budgets.models import Batch
+from budgets.models import Batch, Feature, Team
 from budgets.pages import PageRequest
 from budgets.rejections import last_rejected
 from budgets.roles import Role, require_role
@@ -45,6 +45,7 @@ def batches(request: PageRequest, slug: str) -> HttpResponse:
         is_filtered=bool(query),
         query=urlencode(query),
         has_chosen=form.is_valid() and form.is_range,
+        **_first_step(frame.team),
     )
     return render(request, "budgets/team/batches.html", context)
 
@@ -102,5 +103,19 @@ def rejected(request: PageRequest, slug: str) -> HttpResponse:
         keys=keys,
         chosen=chosen[0] if chosen else None,
         payloads=last_rejected(chosen or keys),
+        has_others=bool(chosen) and bool(last_rejected(keys)),
+        was_received=Batch.objects.filter(team=frame.team).exists(),
+        **_first_step(frame.team),
     )
     return render(request, "budgets/team/rejected.html", context)
+
+
+def _first_step(team: Team) -> dict[str, str]:
+    """Where somebody goes to whose team has sent nothing: to the start of its first feature, or to declaring one."""
+    feature = Feature.objects.filter(team=team).active().order_by("name", "pk").first()
+    if feature is None:
+        return {"first_url": reverse("overview"), "first_label": "Create its first feature"}
+    return {
+        "first_url": reverse("feature-start", args=[feature.slug]),
+        "first_label": "Send the first measurement",
+    }
