@@ -12,6 +12,7 @@ from budgets import formats
 # A component with a smaller part than this in what slow requests take longer is noise beside the others.
 LEAST_RATIO: Final = 0.01
 MAX_NAMES: Final = 6
+_ALL: Final = 0.995
 
 # Why the requests themselves do not answer, by `alerts.causes.Why`.
 _WHY_BY_ALLOCATIONS: Final = {
@@ -75,13 +76,19 @@ def cause_in_short(incident: Incident) -> str:
         return cause_words(incident.cause)
     share = _of_cause(incident)
     if found["by"] == "requests" and share and share["excess_ms"] is not None:
-        of_all = f" ({formats.percent(share['share_ratio'])} of it)" if share["share_ratio"] else ""
+        of_all = f" ({_of_it(share['share_ratio'])})" if share["share_ratio"] else ""
         longer = formats.duration(share["excess_ms"])
         return (
             f"{formats.name(share['component'])}, {longer} longer in slow requests{of_all}, "
             "known from the requests themselves"
         )
     return f"{cause_words(incident.cause)}, known from the allocations"
+
+
+def _of_it(share_ratio: float) -> str:
+    """A component's part of what slow requests took longer. It may be over all of it, where others took less: that is
+    a figure for the table, and none for a sentence."""
+    return "all of it" if share_ratio >= _ALL else f"{formats.percent(share_ratio)} of it"
 
 
 def cause_table(incident: Incident) -> CauseTable | None:
@@ -115,7 +122,7 @@ def _by_requests(incident: Incident, found: Mapping[str, Any]) -> CauseTable:
     lead = "Most of what slow requests take longer is in no component that is measured."
     but_for = ""
     if blamed:
-        of_all = f": {formats.percent(blamed['share_ratio'])} of it" if blamed["share_ratio"] else ""
+        of_all = f": {_of_it(blamed['share_ratio'])}" if blamed["share_ratio"] else ""
         lead = f"takes {formats.duration(blamed['excess_ms'])} longer in requests over the latency budget{of_all}."
         if blamed["but_for_ratio"]:
             kept = (
