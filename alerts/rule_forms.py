@@ -13,7 +13,7 @@ from django.conf import settings
 from alerts.models import AlertRule, Severity
 from alerts.rule_documents import MAX_NAME_CHARACTERS, MAX_SECONDS
 from alerts.rule_names import every, usual_severity
-from alerts.rule_parameters import DEFAULTS, PERCENTILES, THRESHOLD_WINDOWS
+from alerts.rule_parameters import DEFAULTS, PERCENTILES, THRESHOLD_WINDOWS, read_parameters
 from alerts.sights import parameters_of
 from budgets.contexts.parts import milestone_name
 from budgets.errors import Refusal
@@ -250,6 +250,18 @@ class RuleForm(RefusableForm):
         wanted = ["name", "target", *self.parameters, "severity", "for_seconds", "keep_firing_seconds"]
         self.order_fields([*wanted, "environment"])
 
+    def clean_remaining_percents(self) -> str:
+        """In the words of the form: the API names a list, of which somebody who types here knows nothing."""
+        typed: str = self.cleaned_data["remaining_percents"]
+        problems: dict[str, list[str]] = {}
+        if typed:
+            read_parameters(self.kind, {"remaining_percents": _read_percents(typed)}, problems)
+        if problems:
+            raise forms.ValidationError(
+                f"Expected 1 to 10 different whole numbers from 0 to 99, such as 50, 25, 0; got {typed!r:.100}."
+            )
+        return typed
+
     def document(self, *, is_enabled: bool) -> dict[str, Any]:
         """What `save_rule` takes."""
         given = self.cleaned_data
@@ -276,9 +288,15 @@ class RuleForm(RefusableForm):
         for name, sentences in refusal.fields.items():
             shown = name.removeprefix("parameters.")
             fields.setdefault("target" if shown in ("milestone", "component") else shown, []).extend(
-                sentences
+                self._in_words(shown, sentence) for sentence in sentences
             )
         super().add_refusal(Refusal(refusal.code, refusal.message, status=refusal.status, fields=fields))
+
+    def _in_words(self, name: str, sentence: str) -> str:
+        """At the field stands what it is called; how the API calls it says nothing there."""
+        if sentence == f"{self.kind} needs {name}.":
+            return "Fill this in: without it the rule cannot decide."
+        return sentence.replace(f"{name} must be", "Expected", 1)
 
     def _target(self) -> tuple[str | None, str | None]:
         if self.rule is not None and self.rule.is_default:
