@@ -23,6 +23,10 @@ class IncidentQuerySet(models.QuerySet["Incident"]):
     def unresolved(self) -> IncidentQuerySet:
         return self.exclude(state=Incident.State.RESOLVED)
 
+    def unresolved_at(self, at: datetime) -> IncidentQuerySet:
+        """Those that had been opened by then and not resolved, whatever became of them since."""
+        return self.filter(models.Q(resolved_at=None) | models.Q(resolved_at__gt=at), opened_at__lte=at)
+
     def resolved_by_hand_since(self, at: datetime) -> IncidentQuerySet:
         return self.filter(resolved_at__gt=at).exclude(resolved_by="").select_related("component")
 

@@ -33,8 +33,9 @@ def incident_badge(context: Context) -> SafeString | str:
 
 @register.inclusion_tag("alerts/open_incidents.html", takes_context=True)
 def open_incidents(context: Context, environment: str, as_of: datetime) -> dict[str, Any]:
-    """The unresolved incidents of an environment that the visitor may see."""
-    found = Incident.objects.visible_to(context["request"].user).unresolved().filter(environment=environment)
+    """The incidents of an environment that were unresolved at an instant and that the visitor may see."""
+    found = Incident.objects.visible_to(context["request"].user).unresolved_at(as_of)
+    found = found.filter(environment=environment)
     rows = list(found.select_related("feature", "component").order_by("state", "-opened_at")[: SHOWN + 1])
     # "acknowledged" sorts before "open"; what nobody has looked at yet comes first.
     rows.sort(key=lambda incident: incident.state != Incident.State.OPEN)
@@ -50,10 +51,9 @@ def open_incidents(context: Context, environment: str, as_of: datetime) -> dict[
 def feature_incidents(
     context: Context, feature: Feature, environment: str, as_of: datetime
 ) -> dict[str, Any]:
-    """The latest incidents of a feature in an environment, newest first."""
-    found = Incident.objects.filter(feature=feature, environment=environment).select_related(
-        "feature", "component"
-    )
+    """The latest incidents of a feature in an environment up to an instant, newest first."""
+    found = Incident.objects.filter(feature=feature, environment=environment, opened_at__lte=as_of)
+    found = found.select_related("feature", "component")
     rows = list(found.order_by("-opened_at", "-id")[: SHOWN + 1])
     return {
         "feature": feature,

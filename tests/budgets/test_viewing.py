@@ -10,10 +10,12 @@ import pytest
 import time_machine
 from django.test import Client
 
+from alerts.incidents import resolve
 from budgets import charts, formats
 from budgets.contexts.frame import View, view_of
 from budgets.errors import Refusal
 from budgets.models import Feature
+from tests.alerts.scenes import burn, incidents_of, look
 from tests.budgets.test_pages import chart, page, signed_in, text_of
 from tests.factories import NOW, make_feature, make_team, make_traffic
 from tests.people import make_person
@@ -191,6 +193,25 @@ class TestPages:
         text = text_of(page(teammate, f"/?at={NOW - timedelta(hours=28):%Y-%m-%dT%H:%M:%SZ}"))
 
         assert "All features keep their promise" in text
+
+    def test_a_moment_shows_the_incidents_that_were_open_then(
+        self, feature: Feature, teammate: Client
+    ) -> None:
+        burn(feature, NOW - timedelta(hours=2))
+        look(feature, NOW - timedelta(hours=2))
+        [incident] = incidents_of(feature)
+        resolve(incident_id=incident.pk, actor="somebody", now=NOW - timedelta(hours=1))
+
+        def told(minutes: int) -> list[bool]:
+            at = NOW - timedelta(minutes=minutes)
+            text = page(teammate, f"/?at={at:%Y-%m-%dT%H:%M:%SZ}") + page(
+                teammate, f"/features/support-chat/?at={at:%Y-%m-%dT%H:%M:%SZ}"
+            )
+            return [incident.get_absolute_url() in text, "What must somebody look at?" in text]
+
+        assert told(minutes=90) == [True, True]
+        assert told(minutes=150)[0] is False
+        assert incident.get_absolute_url() not in page(teammate, "/")
 
     def test_the_overview_says_when_an_error_budget_is_gone_at_this_pace(
         self, feature: Feature, teammate: Client
