@@ -1,7 +1,6 @@
 """Rules that watch how much of an error budget is left, and how long it lasts.
 
-Both look at the milestone's objective window, in whole hours and the running one. Source of the interval:
-Garwood, "Fiducial limits for the Poisson distribution", 1936 (the chi-squared form).
+Both look at the milestone's objective window, in whole hours and the running one.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import chdtri
 
 from budgets.burn_rates import Objective, Severity, burn_rate, error_budget, error_budget_ratio
+from budgets.exhaustion import PACE_HOURS, HourArray, count_interval, moved_on
 
 from .rules import MIN_BAD_FOR_PAGE, NOTHING, Finding, Previous, Reason, Rule, Status, Verdict, WindowCounts
 
@@ -28,12 +27,9 @@ that roll off and requests that come would open and end the same incident all da
 HORIZON_HOURS: Final = 48
 """How far a forecast looks ahead."""
 
-FORECAST_HOURS: Final = 6
+FORECAST_HOURS: Final = PACE_HOURS
 """The burn that a forecast goes on with is that of the last six hours: shorter ones are noise at this range."""
 
-_CONFIDENCE: Final = 0.95
-
-HourArray = npt.NDArray[np.int64]
 Ratio = Any
 """A float, or an array of them."""
 
@@ -188,24 +184,14 @@ def excess_bad(
     the last FORECAST_HOURS (`recent_judged`) and of the share that goes on being bad. The hour has what rolls off up to
     each hour (`oldest_…`, HORIZON_HOURS), and how busy the hours of the day before were (24).
     """
-    if day_before.all():
-        coming = np.cumsum(np.resize(day_before.astype(float), HORIZON_HOURS))
-    else:
-        coming = recent_judged[..., None] / FORECAST_HOURS * np.arange(1, HORIZON_HOURS + 1)
-    left_judged = judged[..., None] - oldest_judged + coming
-    left_bad = bad[..., None] - oldest_bad + coming * bad_ratio[..., None]
+    left_judged, left_bad = moved_on(
+        judged=judged,
+        bad=bad,
+        oldest_judged=oldest_judged,
+        oldest_bad=oldest_bad,
+        day_before=day_before,
+        recent_judged=recent_judged,
+        bad_ratio=bad_ratio,
+    )
     excess: npt.NDArray[np.float64] = left_bad - allowed_ratio * left_judged
     return excess
-
-
-def count_interval(count: int) -> tuple[float, float]:
-    """The means between which a Poisson count lies with 95 %.
-
-    >>> [round(bound, 2) for bound in count_interval(10)]
-    [4.8, 18.39]
-    >>> count_interval(0)[0]
-    0.0
-    """
-    tail = (1 - _CONFIDENCE) / 2
-    lower = float(chdtri(2 * count, 1 - tail)) / 2 if count else 0.0
-    return lower, float(chdtri(2 * count + 2, tail)) / 2

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.special import bdtrc
 
 from budgets.burn_rates import Severity, error_budget_ratio
+from budgets.exhaustion import count_interval
 
-from .error_budget_rules import HORIZON_HOURS, ErrorBudgetRule, ForecastRule, count_interval, excess_bad
+from .error_budget_rules import HORIZON_HOURS, ErrorBudgetRule, ForecastRule, excess_bad
 from .latency_rules import ThresholdRule, TrendRule
 from .lookbacks import RECENT_WINDOW, hour_pairs, objective_begins
 from .minutes import MOMENTS_PER_MINUTE, Booleans, Minutes, at_moments, minutes_of

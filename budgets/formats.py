@@ -241,6 +241,12 @@ def instant(at: datetime, *, seconds: bool = False, zone: bool = True) -> str:
     return f"{text} {zone_word(at)}" if zone else text
 
 
+def coming(at: datetime) -> str:
+    """An instant of the days ahead, with its weekday: "Wed 25 Nov, 14:00 UTC"."""
+    local = in_zone(at)
+    return f"{local:%a} {local.day} {local:%b, %H:%M} {zone_word(at)}"
+
+
 def day(at: datetime) -> str:
     """The day of an instant by the reader's clock: "21 Nov 2026"."""
     local = in_zone(at)

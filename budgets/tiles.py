@@ -20,6 +20,7 @@ from .histogram import MAX_SCALE, AtLeast, LatencyHistogram, percentile
 
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+_LEVELS = {timedelta(minutes=1): "minute", HOUR: "hour", DAY: "day"}
 QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 
 
@@ -195,7 +196,7 @@ def read_buckets(
 
     `step` is a minute, an hour or a day.
     """
-    level = {timedelta(minutes=1): "minute", HOUR: "hour", DAY: "day"}[step]
+    level = _LEVELS[step]
     found = _read(
         dict.fromkeys(series_ids, 0),
         [(0, level, start, end, True)],
@@ -232,7 +233,7 @@ def read_group_buckets(
     """(group, start of the step) → its totals, with histograms; see `read_buckets`."""
     if not group_of_series:
         return {}
-    level = {timedelta(minutes=1): "minute", HOUR: "hour", DAY: "day"}[step]
+    level = _LEVELS[step]
     found = _read(
         group_of_series,
         [(0, level, start, end, True)],
@@ -252,19 +253,30 @@ def read_group_hours(
 
     Bounds are whole hours.
     """
-    query = """
-        SELECT grp, extract(epoch FROM date_trunc('hour', r.start))::bigint, sum(judged)::bigint, sum(good)::bigint
+    return read_group_steps(group_of_series, start, end, HOUR)
+
+
+def read_group_steps(
+    group_of_series: dict[int, int], start: datetime, end: datetime, step: timedelta
+) -> list[tuple[int, int, int, int]]:
+    """(group, start of the step in seconds since 1970, judged, good) of each step in [start, end) that has any.
+
+    `step` is a minute, an hour or a day; bounds are aligned to it.
+    """
+    level = _LEVELS[step]
+    query = f"""
+        SELECT grp, extract(epoch FROM date_trunc('{level}', r.start))::bigint, sum(judged)::bigint, sum(good)::bigint
         FROM r JOIN unnest(%(series)s::int[], %(groups)s::int[]) AS k (series_id, grp) USING (series_id)
         GROUP BY 1, 2
     """
     rows = _select(
         list(group_of_series),
-        [(0, "hour", start, end, False)],
+        [(0, level, start, end, False)],
         ("series_id", "start", "judged", "good"),
         query,
         {"groups": list(group_of_series.values())},
     )
-    return [(group, hour, judged, good) for group, hour, judged, good in rows]
+    return [(group, at, judged, good) for group, at, judged, good in rows]
 
 
 def read_group_cells(

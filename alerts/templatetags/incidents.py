@@ -47,6 +47,21 @@ def open_incidents(context: Context, environment: str, as_of: datetime) -> dict[
     }
 
 
+@register.inclusion_tag("alerts/feature_open_incidents.html", takes_context=True)
+def open_incidents_of(
+    context: Context, feature: Feature, environment: str, as_of: datetime
+) -> dict[str, Any]:
+    """The unresolved incidents of a feature in an environment, newest first; nothing where there are none."""
+    found = Incident.objects.filter(feature=feature, environment=environment).unresolved()
+    rows = list(found.select_related("feature", "component").order_by("-opened_at", "-id")[:SHOWN])
+    return {
+        "feature": feature,
+        "lines": lines_of(rows, as_of),
+        "as_of": as_of,
+        "is_partial": context.get("is_partial", False),
+    }
+
+
 @register.inclusion_tag("alerts/feature_incidents.html", takes_context=True)
 def feature_incidents(
     context: Context, feature: Feature, environment: str, as_of: datetime

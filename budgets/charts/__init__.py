@@ -7,7 +7,8 @@
 """
 
 from .allocation import allocation_against_observed, allocation_height
-from .error_budget import burn_down
+from .burn_rates import burn_rate_lines
+from .error_budget import burn_down, forecast_sentence, turning
 from .frame import HEIGHT_PX, Chart, Size, time_ticks
 from .heatmap import HEATMAP_HEIGHT_PX, duration_heatmap
 from .marks import Marker
@@ -26,8 +27,11 @@ __all__ = [
     "allocation_height",
     "budget_over_tail_path",
     "burn_down",
+    "burn_rate_lines",
     "duration_heatmap",
+    "forecast_sentence",
     "percentile_lines",
     "plain",
     "time_ticks",
+    "turning",
 ]

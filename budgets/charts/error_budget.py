@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from budgets import formats
 from budgets.burn_rates import error_budget
+from budgets.exhaustion import PACE_HOURS, Forecast
 
 from .frame import HEIGHT_PX, Chart, axis, empty_note, end_labels, make_layout, steps, time_axis
 from .marks import Marker, draw_marks, marks_by_step, marks_sentence, with_base
@@ -17,13 +18,24 @@ from .values import naive, rfc3339
 if TYPE_CHECKING:
     from budgets.status import TimeSeries
 
+_HOUR: Final = timedelta(hours=1)
+_SHOWN_AHEAD: Final = 0.25  # of the window, at most
+_FEW_BAD: Final = 100
+"""Below so many, the interval of what a pace comes to is too wide to leave it out."""
 _DEEPEST: Final = -200.0  # per cent of an error budget; the axis goes no further down
 
 
 def burn_down(
-    series: TimeSeries, *, objective: Decimal, window_end: datetime, markers: Sequence[Marker] = ()
+    series: TimeSeries,
+    *,
+    objective: Decimal,
+    window_end: datetime,
+    forecast: Forecast | None = None,
+    markers: Sequence[Marker] = (),
 ) -> Chart:
     """How the error budget of the objective's window was spent: from 100 % down, below zero where overspent.
+
+    A dotted line goes on as the forecast does, over a quarter of the window at most.
 
     `series` covers the window. What the window allows is known only at its end, so the last point is the
     share that the page's tile names; the dashed line is the pace that spends exactly all of it.
@@ -59,8 +71,11 @@ def burn_down(
                 ]
             )
     remaining = y[-1]
+    ahead = _ahead(forecast, window_end - start) if forecast and sum(judged) else 0
+    shown_end = window_end + ahead * _HOUR
+    coming = [round(float(ratio) * 100, 4) for ratio in forecast.remaining_ratio[:ahead]] if forecast else []
     # Overspent twenty times over, the rest of the chart would be a line at its upper edge.
-    low = max(min(0.0, *y), _DEEPEST)
+    low = max(min(0.0, *y, *coming), _DEEPEST)
     bottom = low * 1.08 - (4 if low < 0 else 0)
     data: list[dict[str, Any]] = [
         {
@@ -99,12 +114,29 @@ def burn_down(
             "hovertext": hover,
         }
     )
+    if coming and forecast:
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": "at this pace",
+                "x": [x[-1], *(naive(window_end + n * _HOUR) for n in range(1, ahead + 1))],
+                "y": [remaining, *coming],
+                "line": {"dash": "dot", "width": 2, "color": "var(--line-p99)"},
+                "hoverinfo": "text",
+                "hovertext": [
+                    f"{formats.instant(window_end + n * _HOUR)}<br>{formats.percent(ratio / 100)} left at the pace of "
+                    f"the last {PACE_HOURS} hours"
+                    for n, ratio in enumerate([remaining, *coming])
+                ],
+            }
+        )
     ticks = steps(bottom, 100, 5)
     has_data = sum(judged) > 0
-    marks = draw_marks(markers, start=start, end=window_end, size="large")
+    marks = draw_marks(markers, start=start, end=shown_end, size="large")
     layout = make_layout(
         size="large",
-        x=time_axis(start, window_end),
+        x=time_axis(start, shown_end),
         y=axis(
             [bottom, 106],
             [(value, f"{formats.exact(value)}{formats.NBSP}%") for value in ticks],
@@ -114,16 +146,21 @@ def burn_down(
             marks,
             [
                 *end_labels(
-                    [("left", remaining), ("even pace", 0.0)], 106, HEIGHT_PX["large"] - 42, bottom=bottom
+                    [("at this pace", coming[-1])] if coming else [("left", remaining), ("even pace", 0.0)],
+                    106,
+                    HEIGHT_PX["large"] - 42,
+                    bottom=bottom,
                 ),
                 *([] if has_data else [empty_note("Nothing was judged in this window.")]),
             ],
+            [_now_line(window_end)] if coming else (),
         ),
     )
     return Chart(
         data=data if has_data else [],
         layout=layout,
         summary=_burn_down_summary(sum(bad), allowed_bad, remaining / 100, has_data=has_data)
+        + (f" {forecast_sentence(forecast, window_end)}" if has_data else "")
         + marks_sentence(marks),
         columns=[f"Start ({formats.zone_name()})", "Judged", "Bad", "Error budget left"],
         rows=rows,
@@ -140,3 +177,65 @@ def _burn_down_summary(bad: int, allowed_bad: float, remaining_ratio: float, *, 
     if remaining_ratio < 0:
         return f"{spent}: overspent by {formats.percent(-remaining_ratio)}."
     return f"{spent}: {formats.percent(remaining_ratio)} of the error budget is left."
+
+
+# -- what is to come --------------------------------------------------------------------------------
+
+
+def _ahead(forecast: Forecast, window: timedelta) -> int:
+    """How many hours of the forecast are drawn: until the error budget is gone or there again, and a little more."""
+    most = int(window * _SHOWN_AHEAD / _HOUR)
+    turns = forecast.turns_in_hours
+    return most // 2 if turns is None or turns > most else min(most, max(turns + turns // 4, most // 4))
+
+
+def _now_line(at: datetime) -> dict[str, Any]:
+    return {
+        "type": "line",
+        "xref": "x",
+        "yref": "paper",
+        "x0": naive(at),
+        "x1": naive(at),
+        "y0": 0,
+        "y1": 1,
+        "line": {"color": "var(--line-strong)", "width": 1},
+    }
+
+
+def turning(forecast: Forecast, at: datetime) -> datetime | None:
+    """The hour at which the error budget is gone, or there again, at this pace."""
+    return _hour_in(forecast.turns_in_hours, at)
+
+
+def forecast_sentence(forecast: Forecast | None, at: datetime) -> str:
+    """When the error budget is used up if it goes on like this, with the interval of it where few were bad."""
+    if forecast is None:
+        return f"Nothing was judged in the last {PACE_HOURS} hours, so there is no pace to go on with."
+    pace = f"At the pace of the last {PACE_HOURS} hours"
+    when = turning(forecast, at)
+    if forecast.is_exhausted:
+        if when is None:
+            return f"It is used up, and {pace[:1].lower()}{pace[1:]} stays so{_interval(forecast, at)}."
+        return f"It is used up. {pace} some of it is there again on {formats.coming(when)}{_interval(forecast, at)}."
+    if when is None:
+        return f"{pace} it lasts{_interval(forecast, at)}."
+    return f"{pace} it is used up on {formats.coming(when)}{_interval(forecast, at)}."
+
+
+def _interval(forecast: Forecast, at: datetime) -> str:
+    """What chance leaves open: 95 % of the paces that may be behind so few bad requests."""
+    bounds = (forecast.earliest_hours, forecast.latest_hours)
+    if forecast.bad >= _FEW_BAD or bounds == (forecast.turns_in_hours, forecast.turns_in_hours):
+        return ""
+    counted = f"{formats.count(forecast.bad)} bad {'request' if forecast.bad == 1 else 'requests'}"
+    earliest, latest = (_hour_in(hours, at) for hours in bounds)
+    if earliest is None:
+        return f", as far as {counted} can tell"
+    if latest is None:
+        return f"; from {counted} it may be as early as {formats.coming(earliest)}, or not at all"
+    return f"; from {counted} it may be between {formats.coming(earliest)} and {formats.coming(latest)}"
+
+
+def _hour_in(hours: int | None, at: datetime) -> datetime | None:
+    """Whole hours from now, to the hour: nothing finer is known."""
+    return None if hours is None else (at + hours * _HOUR).replace(minute=0, second=0, microsecond=0)

@@ -11,6 +11,7 @@ from typing import Any
 from django.urls import reverse
 
 from budgets import charts, formats
+from budgets.burn_histories import SPANS
 from budgets.burn_rates import (
     State,
     Tier,
@@ -19,7 +20,9 @@ from budgets.burn_rates import (
     tiers_for,
 )
 from budgets.errors import Refusal
-from budgets.limits import budgets_in_force
+from budgets.exhaustion import PACE_HOURS, Forecast
+from budgets.forecasts import get_forecast
+from budgets.limits import BudgetInForce, budgets_in_force
 from budgets.models import Annotation, Feature, LatencyBudget, Milestone
 from budgets.status import DEFAULT_WINDOW_DAYS, ComponentStatus, FeatureStatus, range_bounds
 from budgets.tiles import Counts, Percentiles
@@ -151,6 +154,7 @@ class FeaturePage:
     heatmap: ChartPlace | None = None
     component_charts: list[ChartPlace] = field(default_factory=list)
     burn_down_chart: ChartPlace | None = None
+    burn_rate_charts: list[ChartPlace] = field(default_factory=list)
 
 
 def chosen_milestone(statuses: dict[str, FeatureStatus], asked: str | None) -> str | None:
@@ -190,7 +194,9 @@ def feature_page(
         tabs=[Tab(m, milestone_name(m), str(states[m])) for m in Milestone.values if m in states],
         verdict=feature_verdict(status, view),
         needs_attention=overall in BAD,
-        tiles=_tiles(status, view),
+        tiles=_tiles(
+            status, forecast_of(feature, budget, view) if budget and status.counts.judged else None, view
+        ),
         range_words=range_words(status, view),
         window_words=formats.between(status.window_start, status.window_end),
         window_words_plain=f"{budget.window_days} days" if budget else "",
@@ -285,7 +291,7 @@ def _component_sentence(status: FeatureStatus, view: View) -> str:
     return ""
 
 
-def _tiles(status: FeatureStatus, view: View) -> list[Tile]:
+def _tiles(status: FeatureStatus, forecast: Forecast | None, view: View) -> list[Tile]:
     budget, counts, error_budget = status.latency_budget, status.counts, status.error_budget
     p = status.percentiles_ms
     tiles = []
@@ -305,6 +311,7 @@ def _tiles(status: FeatureStatus, view: View) -> list[Tile]:
                 else "nothing was judged",
             ),
             Tile("Error budget left", formats.percent(error_budget.remaining_ratio), _left_words(status)),
+            _exhaustion_tile(forecast, status.as_of),
         ]
     few = f", from {counts.total} {plural('request', counts.total)} only" if 0 < counts.total < FEW else ""
     others = f"p50 {formats.duration(p.p50, near=limit_ms)}, p95 {formats.duration(p.p95, near=limit_ms)}"
@@ -316,6 +323,24 @@ def _tiles(status: FeatureStatus, view: View) -> list[Tile]:
         )
     )
     return tiles
+
+
+def _exhaustion_tile(forecast: Forecast | None, at: datetime) -> Tile:
+    """When the error budget is used up if it goes on like this."""
+    label, pace = "Exhaustion", f"at the pace of the last {PACE_HOURS} hours"
+    if forecast is None:
+        return Tile(label, formats.NONE, f"nothing was judged in the last {PACE_HOURS} hours")
+    when = charts.turning(forecast, at)
+    if when is None or forecast.turns_in_hours is None:
+        return (
+            Tile(label, "used up", f"stays so {pace}")
+            if forecast.is_exhausted
+            else Tile(label, "none ahead", pace)
+        )
+    within = formats.lasting(forecast.turns_in_hours * 3600)
+    if forecast.is_exhausted:
+        return Tile(label, "used up", f"until {formats.coming(when)}, in {within}, {pace}")
+    return Tile(label, f"in {within}", f"{formats.coming(when)}, {pace}")
 
 
 def _left_words(status: FeatureStatus) -> str:
@@ -431,10 +456,10 @@ def _chart_places(feature: Feature, status: FeatureStatus, view: View) -> dict[s
     name = milestone_name(status.milestone)
 
     def place(
-        kind: str, title: str, label: str, *, key: str = "", target: str = "", **rest: object
+        kind: str, title: str, label: str, *, key: str = "", target: str = "", tier: str = "", **rest: object
     ) -> ChartPlace:
         address = {"slug": feature.slug, "name": kind}
-        query = {"milestone": status.milestone, **view.query, "target": target}
+        query = {"milestone": status.milestone, **view.query, "target": target, "tier": tier}
         return ChartPlace(
             name=f"{feature.slug}-{key or kind}",
             title=title,
@@ -484,9 +509,23 @@ def _chart_places(feature: Feature, status: FeatureStatus, view: View) -> dict[s
         places["burn_down_chart"] = place(
             "burn-down",
             "Error budget left",
-            f"Error budget left over the last {status.latency_budget.window_days} days",
+            f"Error budget left over the last {status.latency_budget.window_days} days, and ahead",
             height=charts.HEIGHT_PX["large"],
         )
+        places["burn_rate_charts"] = [
+            place(
+                "burn-rate",
+                f"{tier.severity.value.capitalize()}: {formats.window_words(tier.long)} and "
+                f"{formats.window_words(tier.short)}",
+                f"Burn rates over {formats.window_words(tier.long)} and {formats.window_words(tier.short)}, "
+                f"{formats.lasting(SPANS[tier.long].total_seconds())} back",
+                key=f"burn-rate-{tier.long}",
+                height=charts.HEIGHT_PX["small"],
+                size="small",
+                tier=tier.long,
+            )
+            for tier in tiers_for(status.latency_budget.objective, status.latency_budget.window_days)
+        ]
     return places
 
 
@@ -500,11 +539,23 @@ def shown_range(feature: Feature, milestone: str, view: View) -> WindowBounds:
     return range_bounds(window=view.length, days=days, at=view.as_of, now=view.now)
 
 
-def objective_in_force(feature: Feature, milestone: str, view: View) -> tuple[Decimal, WindowBounds]:
-    """The objective of a milestone and its window. Raises Refusal where the milestone has none."""
+def budget_in_force(feature: Feature, milestone: str, view: View) -> BudgetInForce:
+    """The latency budget of a milestone. Raises Refusal where it has none."""
     budget = budgets_in_force([feature.pk], view.as_of).get((feature.pk, milestone))
     if budget is None:
         raise Refusal(
             "no_latency_budget", f"{milestone} of {feature.slug} has no latency budget in force.", status=404
         )
-    return budget.objective, range_bounds(window=None, days=budget.window_days, at=view.as_of, now=view.now)
+    return budget
+
+
+def forecast_of(feature: Feature, budget: BudgetInForce, view: View) -> Forecast | None:
+    """What becomes of the error budget; None where nothing was judged of late."""
+    return get_forecast(
+        feature,
+        milestone=budget.milestone,
+        environment=view.environment,
+        objective=budget.objective,
+        window_days=budget.window_days,
+        at=view.as_of,
+    )

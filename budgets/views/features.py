@@ -10,6 +10,8 @@ from django.views.decorators.http import require_safe
 
 from budgets import charts
 from budgets.annotation_forms import AnnotationForm
+from budgets.burn_histories import get_burn_history
+from budgets.burn_rates import tiers_for
 from budgets.charts import Chart
 from budgets.contexts import feature as feature_context
 from budgets.contexts import overview as overview_context
@@ -23,7 +25,7 @@ from budgets.models import Feature, Milestone, Series
 from budgets.pages import PageRequest, answer_chart, answer_page, own_address
 from budgets.roles import Role, has_role, teams_where
 from budgets.sparklines import hourly_counts
-from budgets.status import get_feature_status, get_overview, get_timeseries
+from budgets.status import get_feature_status, get_overview, get_timeseries, range_bounds
 from budgets.tail_paths import get_tail_path
 from budgets.views.viewing import with_view
 
@@ -180,7 +182,8 @@ def _heatmap(request: PageRequest, found: Feature, view: View) -> Chart:
 
 def _burn_down(request: PageRequest, found: Feature, view: View) -> Chart:
     milestone = _milestone(request)
-    objective, (start, end) = feature_context.objective_in_force(found, milestone, view)
+    budget = feature_context.budget_in_force(found, milestone, view)
+    start, end = range_bounds(window=None, days=budget.window_days, at=view.as_of, now=view.now)
     series = get_timeseries(
         found,
         target=f"milestone:{milestone}",
@@ -191,9 +194,30 @@ def _burn_down(request: PageRequest, found: Feature, view: View) -> Chart:
     )
     return charts.burn_down(
         series,
-        objective=objective,
+        objective=budget.objective,
         window_end=end,
+        forecast=feature_context.forecast_of(found, budget, view),
         markers=change_markers(found, milestone, environment=view.environment, start=start, end=end),
+    )
+
+
+def _burn_rate(request: PageRequest, found: Feature, view: View) -> Chart:
+    milestone = _milestone(request)
+    budget = feature_context.budget_in_force(found, milestone, view)
+    tiers = {tier.long: tier for tier in tiers_for(budget.objective, budget.window_days)}
+    history = get_burn_history(
+        found,
+        milestone=milestone,
+        environment=view.environment,
+        objective=budget.objective,
+        tier=tiers[request.GET.get("tier", "")],
+        at=view.as_of,
+        now=view.now,
+    )
+    since, until = (history.at[0], history.at[-1]) if history.at else (view.as_of, view.as_of)
+    return charts.burn_rate_lines(
+        history,
+        markers=change_markers(found, milestone, environment=view.environment, start=since, end=until),
     )
 
 
@@ -203,6 +227,7 @@ _CHARTS = {
     "heatmap": _heatmap,
     "percentiles": _percentiles,
     "burn-down": _burn_down,
+    "burn-rate": _burn_rate,
 }
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from alerts.error_budget_rules import ErrorBudgetRule, ForecastRule, HourlyCounts, count_interval
+from alerts.error_budget_rules import ErrorBudgetRule, ForecastRule, HourlyCounts
 from alerts.latency_rules import HourPair, Measured, ThresholdRule, TrendRule
 from alerts.rules import Observation, Previous, Reason, Rule, Status, Verdict, WindowCounts, decide
 from alerts.series_rules import Heard, NoDataRule, TimeoutsRule, TimeShare, UnallocatedComponentRule
 from budgets.burn_rates import Severity
+from budgets.exhaustion import count_interval
 from budgets.histogram import AtLeast
 
 NOW = datetime(2026, 11, 21, 20, 0, 30, tzinfo=UTC)

@@ -82,6 +82,7 @@ CHARTS = [
     "/features/support-chat/charts/heatmap.csv?milestone=first_token",
     "/features/support-chat/charts/percentiles.json?milestone=first_token&target=milestone:first_token",
     "/features/support-chat/charts/percentiles.csv?milestone=first_token&target=component:tools",
+    "/features/support-chat/charts/burn-rate.json?milestone=first_token&tier=1h",
     "/features/support-chat/charts/burn-down.json?milestone=first_token",
 ]
 
@@ -467,6 +468,11 @@ class TestCharts:
         make_traffic(feature, at=NOW - timedelta(minutes=2), count=5, over=1, milestone="first_token")
 
         assert teammate.get(CHARTS[-1], HTTP_IF_NONE_MATCH=first["ETag"]).status_code == 200
+
+    def test_a_tier_that_does_not_exist_is_404(self, feature: Feature, teammate: Client) -> None:
+        address = "/features/support-chat/charts/burn-rate.json?milestone=first_token&tier=9h"
+
+        assert teammate.get(address).status_code == 404
 
     def test_a_chart_that_does_not_exist_is_404(self, feature: Feature, teammate: Client) -> None:
         assert teammate.get("/features/support-chat/charts/pie.json?milestone=first_token").status_code == 404
