@@ -9,6 +9,7 @@ urlpatterns = [
     path("incidents/<int:pk>/", incidents.incident, name="incident"),
     path("incidents/<int:pk>/acknowledge/", incidents.acknowledge, name="incident-acknowledge"),
     path("incidents/<int:pk>/note/", incidents.note, name="incident-note"),
+    path("incidents/<int:pk>/requests/", incidents.incident_requests, name="incident-requests"),
     path("incidents/<int:pk>/resolve/", incidents.resolve, name="incident-resolve"),
     path(
         "incidents/<int:pk>/charts/<slug:name>.json",

@@ -81,6 +81,11 @@ class ApiClient:
         # Level 1: the server is usually near, and the time is ours.
         return self._send("POST", "measurements", gzip.compress(body, compresslevel=1), headers)
 
+    def post_annotation(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Marks a deploy or a note. The same once more is no second one."""
+        body = json.dumps(document).encode()
+        return self._send("POST", "annotations", body, {"Content-Type": "application/json"})
+
     def _send(
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> dict[str, Any]:

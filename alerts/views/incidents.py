@@ -13,6 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from alerts import incidents
 from alerts.contexts import incidents as contexts
+from alerts.contexts.incident_requests import incident_requests as requests_of
 from alerts.forms import NoteForm
 from alerts.models import Incident
 from budgets import charts
@@ -113,6 +114,28 @@ def incident_chart(request: PageRequest, pk: int, name: str, form: str) -> HttpR
         size="large" if name == "latency" else "small",
     )
     return answer_chart(request, chart, form=form, name=f"incident-{pk}-{name}")
+
+
+@login_required
+@require_safe
+def incident_requests(request: PageRequest, pk: int) -> HttpResponse:
+    """What the slow requests of its time have in common, and the slowest of them, which the incident's page fetches."""
+    now = timezone.now()
+    found = _visible_incident(request, pk)
+    return answer_page(
+        request,
+        page="alerts/incident_requests.html",
+        parts="alerts/incident/requests_found.html",
+        context={
+            "requests": requests_of(found, now=now),
+            "section": "incidents",
+            "crumbs": [
+                ("Incidents", "/incidents/"),
+                (f"Incident {pk}", found.get_absolute_url()),
+                ("Slow requests", ""),
+            ],
+        },
+    )
 
 
 @login_required

@@ -24,6 +24,7 @@ class Release:
     name: str
     from_day: int
     slowdowns: Slowdowns = field(default_factory=dict)
+    deploy: str = ""  # what was deployed, as its annotation says; a release marks itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,14 @@ SUPPORT_CHAT = DemoFeature(
     weekend=0.6,
     releases=(
         Release("v409", 0),
-        Release("v410", 8),
-        Release("v411", 15, {"tools": Slowdown(2.45), "model": Slowdown(1.1)}),
-        Release("v412", 21),
+        Release("v410", 8, deploy="v410: help centre indexed anew"),
+        Release(
+            "v411",
+            15,
+            {"tools": Slowdown(2.45), "model": Slowdown(1.1)},
+            deploy="v411: longer prompts, orders looked up in every answer",
+        ),
+        Release("v412", 21, deploy="v412: v411 rolled back"),
     ),
 )
 
@@ -149,7 +155,7 @@ REPORT_WRITER = DemoFeature(
     history_rate=0.45,
     live_rate=2,
     weekend=0.25,
-    releases=(Release("v91", 0), Release("v92", 19, {"model": Slowdown(1.21)})),
+    releases=(Release("v91", 0), Release("v92", 19, {"model": Slowdown(1.21)}, deploy="v92: a larger model")),
 )
 
 RESEARCH_AGENT = DemoFeature(
@@ -180,7 +186,7 @@ RESEARCH_AGENT = DemoFeature(
     releases=(
         Release("r16", 0, {"guardrails": Slowdown(factor=0)}),
         Release("r17", 10, {"guardrails": Slowdown(factor=0)}),
-        Release("r18", 22),
+        Release("r18", 22, deploy="r18: guardrails"),
     ),
 )
 

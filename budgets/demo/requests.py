@@ -69,19 +69,27 @@ def write(
             {name: time for name, time in zip(names, times, strict=True) if time == time},
             [call for call in calls if call is not None],
             STATUSES[status],
-            {"cache": "cold"} if cold else None,
+            _labels(cold, tool),
         )
-        for index, (start, times, calls, status, cold) in enumerate(
+        for index, (start, times, calls, status, cold, tool) in enumerate(
             zip(
                 started_at,
                 reached,
                 zip(*columns, strict=True),
                 requests.statuses.tolist(),
                 requests.cold.tolist(),
+                [None] * n if requests.tools is None else requests.tools.tolist(),
                 strict=True,
             )
         )
     ]
+
+
+def _labels(is_cold: bool, tool: str | None) -> dict[str, str] | None:
+    labels = {"cache": "cold"} if is_cold else {}
+    if tool is not None:
+        labels["tool"] = tool
+    return labels or None
 
 
 def _span_ids(rng: np.random.Generator, n: int) -> list[str]:

@@ -11,7 +11,7 @@ All durations and offsets are milliseconds; arrays of n hold one value a request
 
 import csv
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +27,8 @@ DATA = Path(__file__).parent / "data"
 TOKENS_OF_A_RUN = (
     150.0  # the answer length of the measured runs: total − first token is the time of 150 tokens
 )
+NEW_SEARCH = "search_v2"
+NEW_SEARCH_RATIO = 0.08  # of support-chat's requests, on trial
 JITTER = 0.06  # sigma of the log-normal factor on every drawn duration
 
 
@@ -34,11 +36,13 @@ JITTER = 0.06  # sigma of the log-normal factor on every drawn duration
 class Slowdown:
     """What a release or an accident does to a component: duration × ``factor`` + ``plus_ms``.
 
-    A factor of 0 leaves the component out. Either may be an array with one value a request.
+    A factor of 0 leaves the component out. Either may be an array with one value a request. ``new_search`` is the
+    share of requests of which the tools use the new search; only these take ``plus_ms`` longer, where it is given.
     """
 
     factor: float = 1.0
     plus_ms: float | Floats = 0.0
+    new_search: float | Floats | None = None
 
 
 Slowdowns = Mapping[str, Slowdown]
@@ -57,6 +61,7 @@ class Requests:
     call_statuses: Statuses
     happened: Flags
     cold: Flags  # the rows that DeLag slowed down in one way; sent as a label
+    tools: NDArray[np.str_] | None = None  # which tool each used; sent as a label
 
     def __len__(self) -> int:
         return len(self.statuses)
@@ -204,6 +209,18 @@ def _rows(rng: np.random.Generator, n: int, system: str) -> tuple[dict[str, Floa
     return {name: values[rows] for name, values in calls.items()}, calls["anomaly"][rows] == 1
 
 
+def _tools(rng: np.random.Generator, n: int, slowdowns: Slowdowns) -> tuple[NDArray[np.str_], Slowdowns]:
+    """The tool that each request uses, and the slowdowns, of which that of the new search is for its requests alone."""
+    change = slowdowns.get("tools", Slowdown())
+    # A stream of its own: what else is drawn does not depend on it.
+    drawn = rng.spawn(1)[0].random((2, n))
+    is_new = drawn[0] < (NEW_SEARCH_RATIO if change.new_search is None else change.new_search)
+    tools = np.where(is_new, NEW_SEARCH, np.where(drawn[1] < 0.6, "search", "orders"))
+    if change.new_search is None:
+        return tools, slowdowns
+    return tools, {**slowdowns, "tools": replace(change, plus_ms=np.where(is_new, change.plus_ms, 0.0))}
+
+
 def support_chat(rng: np.random.Generator, n: int, slowdowns: Slowdowns) -> Requests:
     """A streamed answer: overhead, retrieval, tools, then a model until its first token; 30 s at most.
 
@@ -213,13 +230,14 @@ def support_chat(rng: np.random.Generator, n: int, slowdowns: Slowdowns) -> Requ
     runs = {"together_70b": 0.995, "replicate_70b": 0.005}
     to_first_token, of_a_run = _model(rng, n, runs)
     tokens = _output_tokens(rng, n, "conv")
+    tools, slowdowns = _tools(rng, n, slowdowns)
     path = _Path(rng, n, slowdowns)
     path.call("overhead", (row["Latency"] - row["GatewayGet"]) * 0.6 * _jitter(rng, n))
     path.call("retrieval", row["ItemsControllerFinditemsrandombyidproduct"] * 3.0 * _jitter(rng, n))
     path.call("tools", row["GatewayGet"] * 2.0 * _jitter(rng, n))
     path.call("model", to_first_token * 1.4)
     rest = of_a_run * 0.8 * tokens / TOKENS_OF_A_RUN
-    return path.finish(rest=rest, cold=cold, error_ratio=0.0015, timeout_ms=30_000)
+    return replace(path.finish(rest=rest, cold=cold, error_ratio=0.0015, timeout_ms=30_000), tools=tools)
 
 
 def inline_help(rng: np.random.Generator, n: int, slowdowns: Slowdowns) -> Requests:

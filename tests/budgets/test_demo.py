@@ -27,11 +27,12 @@ from budgets.demo import shapes
 from budgets.demo.features import FEATURES, SUPPORT_CHAT
 from budgets.demo.history import Body, bodies
 from budgets.demo.key import demo_key
-from budgets.demo.live import LiveTraffic
+from budgets.demo.live import OVERRUN_FROM, LiveTraffic
 from budgets.demo.requests import STATUSES, Call, Request
 from budgets.features import declare_feature
+from budgets.management.commands.demo_history import Command
 from budgets.management.commands.demo_traffic import Sender
-from budgets.models import Batch, Feature, IngestKey, Measurement
+from budgets.models import Annotation, Batch, Feature, IngestKey, Measurement
 
 NOW = datetime(2026, 11, 24, 10, 17, 23, tzinfo=UTC)
 DAYS = timedelta(days=28)
@@ -342,6 +343,30 @@ def test_the_overrun_stays_within_the_milestone_so_that_no_page_fires() -> None:
     assert np.mean(bad) < 0.08
 
 
+def test_the_slow_calls_of_the_accident_share_a_label_that_few_others_have() -> None:
+    live = LiveTraffic(STARTED).requests(STARTED, STARTED + timedelta(minutes=6))
+    tools = [
+        (request.labels["tool"] == "search_v2", call.status == "ok" and call.duration_ms > 800)
+        for request in live
+        if request.feature == "support-chat" and request.labels
+        for call in request.components
+        if call.component == "tools"
+    ]
+    slow = [is_new for is_new, is_slow in tools if is_slow]
+    others = [is_new for is_new, is_slow in tools if not is_slow]
+    assert len(slow) > 50
+    assert np.mean(slow) > 0.9
+    assert np.mean(others) < 0.12
+
+
+def test_the_accident_begins_and_ends_with_a_deploy() -> None:
+    traffic = LiveTraffic(STARTED)
+    [begins] = traffic.deploys(STARTED, STARTED + timedelta(minutes=3))
+    [ends] = traffic.deploys(STARTED + timedelta(minutes=3), STARTED + timedelta(minutes=20))
+    assert begins["text"] == "search_v2 for 60 % of requests"
+    assert (begins["at"], ends["at"]) == (traffic.overrun_from, traffic.overrun_until)
+
+
 # -- The commands ---------------------------------------------------------------------------------
 @pytest.fixture
 def demo_settings(settings: Any, tmp_path: Path) -> Any:
@@ -385,6 +410,25 @@ def test_history_is_rolled_up_when_the_command_ends() -> None:
         cursor.execute("SELECT sum(total) FROM budgets_rollup_minute")
         assert cursor.fetchone()[0] == stored()
     assert "Declared support-chat, inline-help, report-writer, research-agent." in out.getvalue()
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("demo_settings")
+def test_deploys_of_the_story_are_marked_once_where_their_time_is_fed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # What is measured is the business of other tests.
+    monkeypatch.setattr(Command, "_feed", lambda self, key, start, now: 0)
+    with time_machine.travel(NOW):
+        call_command("demo_history", stdout=StringIO())
+        call_command("demo_history", stdout=StringIO())
+    marked = Annotation.objects.filter(kind=Annotation.Kind.DEPLOY).values_list("feature__slug", "text")
+    assert sorted(marked) == sorted(
+        (feature.slug, release.deploy)
+        for feature in FEATURES
+        for release in feature.releases
+        if release.deploy
+    )
 
 
 @pytest.mark.django_db
@@ -453,6 +497,13 @@ def test_live_traffic_arrives_whole_and_once(sender: Sender) -> None:
         len(request.milestones) for request in expected
     )
     assert sender.sent_until == now
+
+
+def test_the_deploy_of_the_accident_is_posted_when_its_time_comes(sender: Sender) -> None:
+    sender.traffic = LiveTraffic(sender.sent_until - OVERRUN_FROM + timedelta(seconds=30))
+    sender.send_until(timezone.now())
+    [deploy] = Annotation.objects.filter(kind=Annotation.Kind.DEPLOY)
+    assert (deploy.text, deploy.feature.slug) == ("search_v2 for 60 % of requests", "support-chat")
 
 
 def test_what_happens_while_the_web_server_is_away_is_sent_later(sender: Sender) -> None:

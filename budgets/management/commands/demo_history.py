@@ -12,6 +12,7 @@ from django.utils import timezone
 from tqdm import tqdm
 
 from budgets import doorbell
+from budgets.annotations import add_annotation
 from budgets.demo.features import FEATURES
 from budgets.demo.history import DAYS, bodies
 from budgets.demo.key import demo_key
@@ -22,6 +23,7 @@ from budgets.models import Batch, Feature, IngestKey, Measurement, Series
 from budgets.rollups import compact, roll_up
 
 ROLLED_UP_WITHIN_S = 120.0
+DEPLOYED_BEFORE = timedelta(minutes=2)
 
 
 class Command(BaseCommand):
@@ -52,6 +54,7 @@ class Command(BaseCommand):
         start = now - timedelta(days=days)
         start = max(since, start) if since else start
         fed = self._feed(key, start=start, now=now)
+        self._mark_deploys(key, start=start, now=now)
         fed_s = time.monotonic() - began
         self.stdout.write(f"Fed {fed:,} measurements since {start:%Y-%m-%d %H:%M} UTC in {fed_s:.1f} s.")
 
@@ -70,9 +73,8 @@ class Command(BaseCommand):
 
     def _feed(self, key: IngestKey, *, start: datetime, now: datetime) -> int:
         fed = 0
-        origin = Feature.objects.filter(slug__in=slugs()).aggregate(at=Min("created_at"))["at"]
         with tqdm(total=_days(now - start), disable=None, bar_format=PROGRESS) as progress:
-            for body in bodies(start, now, origin=origin - timedelta(days=DAYS)):
+            for body in bodies(start, now, origin=_origin()):
                 answer = accept(key=key, body=body.content, now=timezone.now())
                 if answer.document["rejected"]:
                     raise CommandError(f"The ingest path rejected: {answer.document['rejected'][0]}")
@@ -81,6 +83,23 @@ class Command(BaseCommand):
                 progress.set_postfix_str(f"{fed:,} measurements", refresh=False)
                 progress.update(_days(body.ends_at - start) - progress.n)
         return fed
+
+    def _mark_deploys(self, key: IngestKey, *, start: datetime, now: datetime) -> None:
+        """The deploys of the story that lie in what was fed, minutes before their releases are measured."""
+        story = _origin()
+        for feature in FEATURES:
+            for release in feature.releases:
+                begins = story + timedelta(days=release.from_day)
+                # A release is in force from the first whole hour on.
+                at = begins + timedelta(seconds=-begins.timestamp() % 3600) - DEPLOYED_BEFORE
+                if release.deploy and start <= at <= now:
+                    document = {
+                        "kind": "deploy",
+                        "text": release.deploy,
+                        "feature": feature.slug,
+                        "at": at.timestamp(),
+                    }
+                    add_annotation(team=key.team, document=document, actor="demo", now=now)
 
     def _roll_up(self, key: IngestKey) -> None:
         """Rolls up until nothing of the team is pending, also what a worker has claimed."""
@@ -94,6 +113,12 @@ class Command(BaseCommand):
 
 
 PROGRESS = "{l_bar}{bar}| {n:.1f}/{total:.1f} days [{elapsed}<{remaining}{postfix}]"
+
+
+def _origin() -> datetime:
+    """When the story begins: 28 days before the features were declared."""
+    declared_at: datetime = Feature.objects.filter(slug__in=slugs()).aggregate(at=Min("created_at"))["at"]
+    return declared_at - timedelta(days=DAYS)
 
 
 def _days(duration: timedelta) -> float:

@@ -29,7 +29,7 @@ TIMEOUT_S = 10.0
 
 class Command(BaseCommand):
     help = (
-        "Posts the demo features' live traffic to the running web server every second. support-chat's tools "
+        "Posts the demo features' live traffic to the running web server every second. a deploy makes support-chat's tools "
         "overrun their allocation from minute 2 to minute 6. Runs until it is stopped."
     )
 
@@ -84,11 +84,13 @@ class Sender:
         if self._piece is None:
             until = min(now, self.sent_until + LONGEST_PIECE)
             requests = self.traffic.requests(self.sent_until, until)
-            if not requests:
+            if not requests and not self.traffic.deploys(self.sent_until, until):
                 self.sent_until = until
                 return
             self._piece = until, msgspec.json.encode({"requests": requests})
         until, body = self._piece
+        for deploy in self.traffic.deploys(self.sent_until, until):
+            self.client.post_annotation(deploy)
         try:
             answer = self.client.post_measurements(
                 body, idempotency_key=f"demo traffic from {self.sent_until.isoformat()}"
