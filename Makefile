@@ -50,7 +50,7 @@ lint: venv-dev ## check style, types, imports, migrations, templates and deploym
 	$(BIN)/djlint templates --lint --quiet; \
 	rest=$$?; wait $$types && exit $$rest
 
-bench: venv-dev ## measure what it can take and how it answers (SCALE=large: a hundred million measurements)
+bench: chromium ## measure what it can take and how it answers (SCALE=large: a hundred million measurements)
 	@exec $(BIN)/python -m benchmarks $(ARGS)
 
 lock: venv ## compile the requirements files from pyproject.toml (ARGS=--upgrade for newer versions)

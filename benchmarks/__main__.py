@@ -23,6 +23,7 @@ from latency_dashboard import programs
 from . import (
     alerting,
     delay,
+    drawing,
     evaluation,
     growth,
     hour,
@@ -47,6 +48,7 @@ BENCHMARKS = {
     "percentiles": percentiles,
     "storage": storage,
     "pages": pages,
+    "drawing": drawing,
     "delay": delay,
     "hour": hour,
     "growth": growth,

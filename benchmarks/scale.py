@@ -62,7 +62,8 @@ class Scale:
 
 
 _ALL_BUT_GROWTH = (
-    "ingest", "rollup", "status", "evaluation", "alerting", "percentiles", "storage", "pages", "delay", "hour",
+    "ingest", "rollup", "status", "evaluation", "alerting", "percentiles", "storage", "pages", "drawing",
+    "delay", "hour",
 )  # fmt: skip
 _SMALL_FILL = Fill(features=10, components=8, requests=100_000, raw_days=3)
 

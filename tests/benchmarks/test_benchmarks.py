@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import benchmarks.__main__
-from benchmarks import alerting, copies, report, traffic
+from benchmarks import alerting, copies, drawing, report, traffic
 from benchmarks.__main__ import main
 from benchmarks.report import Aim, Figure, Section
 from benchmarks.scale import SCALES
@@ -171,6 +171,15 @@ def test_the_overview_sends_as_many_queries_for_few_features_as_for_many(run: Ru
 
 
 @pytest.mark.processes
+def test_a_browser_tells_when_the_first_chart_stands_and_what_jumped(run: Run) -> None:
+    for width in (1280, 390):
+        first = run.row("drawing", f"first chart of the feature's page, {width} px")
+        assert first["p95"]["value"] >= first[""]["value"] > 0
+        for page in ("overview", "feature", "incident"):
+            assert run.row("drawing", f"layout shift of {page}, {width} px")[""]["value"] < drawing.AIM_SHIFT
+
+
+@pytest.mark.processes
 def test_an_hour_is_taken_in_while_pages_and_rules_go_on(run: Run) -> None:
     assert run.row("hour", "measurements") == {
         "as it happens, 1 s at 2000/s": {"value": 2000, "unit": ""},
@@ -224,6 +233,8 @@ def test_every_aim_stands_beside_its_figure(run: Run) -> None:
         "overview, 5 features": ("≤", 1000.0),
         "feature over 28 days": ("≤", 300.0),
         "queries of 5 features − of 2": ("≤", 0),
+        "first chart drawn after navigation": ("<", 1500.0),
+        "layout shift, the worst page and width": ("<", 0.1),
         "rolled up, p95": ("<", 2.0),
         "webhook arrived, p95": ("<", 2.0),
     }

@@ -15,12 +15,16 @@ WIDTHS = (390, 320, 1280)
 HEIGHT = 900
 
 _AXE = AXE_FILE_PATH.read_text()
-# Links and controls that a finger would miss; what Plotly draws is no target.
+# Links and controls that a finger would miss, on a phone the primary ones as well; what Plotly draws is no target.
 SMALL_TARGETS = """
 [...document.querySelectorAll("a, button, summary, input:not([type=hidden])")]
-  .filter((element) => element.offsetParent && !element.closest(".chart-plot"))
-  .map((element) => [element.textContent.trim() || element.id, element.getBoundingClientRect()])
-  .filter(([name, box]) => box.width < 24 || box.height < 24)
+  .filter((element) => element.offsetParent && element.checkVisibility() && !element.closest(".chart-plot"))
+  .map((element) => [
+    element.textContent.trim() || element.id,
+    element.getBoundingClientRect(),
+    innerWidth < 600 && element.matches(".button-primary") ? 44 : 24,
+  ])
+  .filter(([name, box, least]) => box.width < least || box.height < least)
   .map(([name, box]) => `${name} (${Math.round(box.width)} × ${Math.round(box.height)})`)
 """
 _RUN = "options => axe.run(document, options).then(results => results.violations)"
