@@ -147,15 +147,23 @@ class _ErrorBudgetOutlook:
 def _burn_rate_outlook(rule: BurnRateRule, minutes: Minutes, since: int) -> Outlook:
     tier = rule.tier
     allowed_ratio = tier.factor * error_budget_ratio(rule.objective)
-    may_hold, surely_stays = np.ones((2, minutes.moments), dtype=bool)
+    may_hold, surely_stays, is_data = np.ones((3, minutes.moments), dtype=bool)
+    is_slow = np.zeros(minutes.moments, dtype=bool)
     for name in rule.windows:
         judged = minutes.window(name, "judged")
         bad, allowed = judged - minutes.window(name, "good"), allowed_ratio * judged
         may_hold &= bad > allowed * (1 - _CLOSE)
         if name in (tier.long, tier.short):  # without the last hour it is merely stale
             surely_stays &= bad > allowed * (1 + _CLOSE)
+            is_slow |= bad < allowed * (1 - _CLOSE)
+            is_data &= judged > 0
     return Outlook(
-        rule, minutes, may_hold=may_hold, surely_stays=surely_stays, severity=rule.severity or tier.severity
+        rule,
+        minutes,
+        may_hold=may_hold,
+        surely_stays=surely_stays,
+        severity=rule.severity or tier.severity,
+        surely_clear=is_data & is_slow,
     )
 
 
@@ -167,7 +175,14 @@ def _outage_outlook(rule: OutageRule, minutes: Minutes, since: int) -> Outlook:
         & (2 * (last_judged - last_good) > last_judged)
         & (judged - good >= OUTAGE_MIN_BAD)
     )
-    return Outlook(rule, minutes, may_hold=holds, surely_stays=holds, severity=rule.severity or Severity.PAGE)
+    return Outlook(
+        rule,
+        minutes,
+        may_hold=holds,
+        surely_stays=holds,
+        severity=rule.severity or Severity.PAGE,
+        surely_clear=(judged > 0) & (last_judged > 0) & ~holds,
+    )
 
 
 def _component_overrun_outlook(rule: ComponentOverrunRule, minutes: Minutes, since: int) -> Outlook:

@@ -111,15 +111,20 @@ def _replayed(
         over=rejudged.judged - past.minutes.errors - rejudged.good,
     )
     first = (start - minutes.start) // timedelta(minutes=1)
+    found = backtest_of(replace(past, minutes=minutes), proposed, start=start, now=now)
+    before = None
+    if in_force is not None:
+        is_same = not rejudged.is_estimated and proposed == present
+        before = found if is_same else backtest_of(past, present, start=start, now=now)
     return ProposalReplay(
         proposal=proposal,
         days=days,
-        backtest=backtest_of(replace(past, minutes=minutes), proposed, start=start, now=now),
+        backtest=found,
         judged=int(rejudged.judged[first:].sum()),
         good=int(rejudged.good[first:].sum()),
         is_estimated=rejudged.is_estimated,
         in_force=in_force,
-        as_judged=backtest_of(past, present, start=start, now=now) if in_force else None,
+        as_judged=before,
         is_watched=bool(watching),
     )
 

@@ -63,7 +63,9 @@ def _line(one: ProposalReplay, environment: str) -> ReplayLine:
         )
     as_judged = ""
     if one.as_judged is not None and one.in_force is not None:
-        as_judged = f"Under version {one.in_force.version}, as it was judged: {_told(one.as_judged)}."
+        version = f"under version {one.in_force.version}, as it was judged"
+        is_same = (found.pages, found.tickets) == (one.as_judged.pages, one.as_judged.tickets)
+        as_judged = f"As many as {version}." if is_same else f"U{version[1:]}: {_told(one.as_judged)}."
     return ReplayLine(
         name=name,
         days=one.days,

@@ -134,6 +134,7 @@ def test_a_tighter_latency_budget_burns_for_as_long_as_was_measured(measured: Fe
 def test_another_objective_replays_other_tiers(measured: Feature) -> None:
     """Half an hour of a day's requests is more than one in a thousand and less than one in two."""
     assert run(measured, objective=Decimal("0.999")).backtest.pages == 1
+    assert said(measured, objective=0.999)[:2] == ("1 page", "As many as under version 1, as it was judged.")
     lax = run(measured, objective=Decimal("0.5"))
     assert {key for one in lax.backtest.incidents for key in one.keys} == {"outage"}
 
