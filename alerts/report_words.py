@@ -73,10 +73,10 @@ def cause_detail(cause: Cause | None) -> str:
         return ""
     match cause.by:
         case "requests":
-            return "slowed most of the incidents' slow requests"
+            return "most of the incidents' excess time"
         case "incidents":
-            return "named by the incidents for longest"
-    return f"over its allocation in {formats.percent(cause.over_ratio)} of its measurements"
+            return "named by incidents for longest"
+    return f"over its allocation: {formats.percent(cause.over_ratio)}"
 
 
 def points(value: float | None) -> str:

@@ -191,7 +191,7 @@ def report_page(report: Report, asked: Asked) -> ReportPage:
         title=report_words.title(period),
         sentences=report_words.sentences(report),
         notes=report_words.notes(report),
-        groups=[_group(one, report) for one in report.features],
+        groups=_groups(report),
         changes=[_change(one, report) for one in report.changes],
         kinds=[_kind_link(kind, asked, team, now) for kind in Kind],
         previous_url=_url_of(period.before, asked, team),
@@ -218,14 +218,18 @@ def _kind_link(kind: Kind, asked: Asked, team: Team, now: datetime) -> KindLink:
     return KindLink(kind.adjective.capitalize(), _url_of(period, asked, team), kind is asked.period.kind)
 
 
-def _group(one: FeatureReport, report: Report) -> FeatureGroup:
-    lines = _lines(one, report)
-    days = [_cell(day, one_day) for day, one_day in zip(report.period.days, one.days, strict=True)]
-    url = page_url("feature", one.feature.slug, environment=report.environment)
-    return FeatureGroup(one, url, lines, days)
+def _groups(report: Report) -> list[FeatureGroup]:
+    promises = [promise for one in report.features for promise in one.promises]
+    changes = iter(formats.column([promise.change_points for promise in promises], signed=True))
+    found = []
+    for one in report.features:
+        days = [_cell(day, one_day) for day, one_day in zip(report.period.days, one.days, strict=True)]
+        url = page_url("feature", one.feature.slug, environment=report.environment)
+        found.append(FeatureGroup(one, url, _lines(one, report, changes), days))
+    return found
 
 
-def _lines(one: FeatureReport, report: Report) -> list[PromiseLine]:
+def _lines(one: FeatureReport, report: Report, changes: Iterator[str]) -> list[PromiseLine]:
     return [
         PromiseLine(
             promise=promise,
@@ -238,7 +242,7 @@ def _lines(one: FeatureReport, report: Report) -> list[PromiseLine]:
             ),
             state=str(_state(promise)),
             word=promise_word(promise),
-            change=report_words.points(promise.change_points),
+            change=next(changes),
             used=formats.percent(promise.tally.used_ratio, near=1),
             incident_time=report_words.minutes(promise.incident_time),
             cause=report_words.cause_words(promise.cause),

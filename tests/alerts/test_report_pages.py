@@ -127,10 +127,10 @@ def test_the_page_says_in_words_and_figures_what_became_of_each_promise(
     assert "99 % within 2.5 s" in text
     assert "98.2 %" in text
     assert "of 1,000" in text
-    assert "−1.3" in text
+    assert "−1.30" in text
     assert "180 %" in text
     assert "42 min" in text
-    assert "tools named by the incidents for longest" in text
+    assert "tools named by incidents for longest" in text
     assert "Tuesday 17 November: Missed, 98.2 % of 1,000" in text
     assert "Users wait less patiently than we thought." in text
     assert "a test, in force from Wed 18 Nov, 12:00 UTC" in text
