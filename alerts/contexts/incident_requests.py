@@ -67,9 +67,11 @@ def incident_requests(incident: Incident, *, now: datetime) -> IncidentRequests:
 
 
 def requests_range(incident: Incident, now: datetime) -> tuple[datetime, datetime]:
-    """From shortly before it opened to its end, or to now, in whole minutes."""
+    """From shortly before it opened, or from where its cause was sought, to its end, or to now, in whole minutes."""
     end = min(now, incident.resolved_at or now).replace(second=0, microsecond=0) + timedelta(minutes=1)
     start = incident.opened_at.replace(second=0, microsecond=0) - BEFORE
+    if incident.attribution:
+        start = min(start, datetime.fromisoformat(incident.attribution["from"]))
     return max(start, end - LONGEST), end
 
 

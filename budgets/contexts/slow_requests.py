@@ -11,7 +11,7 @@ from django.conf import settings
 from django.urls import reverse
 
 from budgets import formats
-from budgets.commonalities import Commonality
+from budgets.commonalities import MIN_SLOW, Commonality
 from budgets.models import Feature, Status
 from budgets.slow_requests import Comparison, SlowestRequests, SlowRequest
 
@@ -82,14 +82,15 @@ class SlowestPart:
 def common_part(found: Comparison, *, target: str, asked_from: datetime, now: datetime) -> CommonPart:
     """`asked_from` is where the range begins that was asked for, which may lie before what is kept."""
     slow_word, one_word = _words_of(target)
-    rows = [_common_row(one) for one in found.found[:ROWS_SHOWN]]
+    noun = one_word.partition(" of ")[0]
+    rows = [_common_row(one, noun) for one in found.found[:ROWS_SHOWN]]
     return CommonPart(
         lead=common_sentence(found, target=target),
         rows=rows,
         left_out=len(found.found) - len(rows),
-        notes=_notes_on(found, slow_word, one_word, asked_from),
+        notes=_notes_on(found, one_word, asked_from),
         slow_word=slow_word,
-        wants_labels=bool(found.slow and found.others and not found.with_labels),
+        wants_labels=bool(found.slow >= MIN_SLOW and found.others and not found.with_labels),
         as_of=now,
     )
 
@@ -102,6 +103,12 @@ def common_sentence(found: Comparison, *, target: str) -> str:
         return f"No {one_word} was judged in this range."
     if not found.slow:
         return f"No {one_word} was over its {limit_word} in this range."
+    if found.slow < MIN_SLOW and found.others:
+        verb = "was" if found.slow == 1 else "were"
+        return (
+            f"Only {found.slow} {plural_of(one_word, found.slow)} {verb} over the {limit_word} in this range: too few "
+            "to compare."
+        )
     if not found.others:
         return f"Every {one_word} was over its {limit_word}: there are no others to compare with."
     if not found.found:
@@ -125,6 +132,12 @@ def _share(ratio: float) -> str:
     return formats.percent(ratio) if whole in ("0", "100") else f"{whole}{formats.NBSP}%"
 
 
+def plural_of(word: str, number: int) -> str:
+    """ "request" or "requests"; "call of tools" or "calls of tools"."""
+    noun, of, rest = word.partition(" of ")
+    return f"{plural(noun, number)}{of}{rest}"
+
+
 def _words_of(target: str) -> tuple[str, str]:
     """What slow ones are called, and one that may be slow or not."""
     kind, _, name = target.partition(":")
@@ -138,7 +151,7 @@ def _short(text: str) -> str:
     return named if len(named) <= _LONGEST_IN_A_SENTENCE else f"{named[:_LONGEST_IN_A_SENTENCE]}…"
 
 
-def _common_row(one: Commonality) -> CommonRow:
+def _common_row(one: Commonality, noun: str) -> CommonRow:
     value = one.value
     is_label = value.kind == "label"
     text = f"release {value.value or 'without a name'}"
@@ -150,7 +163,7 @@ def _common_row(one: Commonality) -> CommonRow:
         text="" if is_label else text,
         slow=formats.percent(one.slow_ratio),
         slow_width=f"{100 * one.slow_ratio:.2f}%",
-        slow_count=f"{formats.count(value.slow)} {plural('request', value.slow)}",
+        slow_count=f"{formats.count(value.slow)} {plural(noun, value.slow)}",
         others=formats.percent(one.others_ratio),
         others_width=f"{100 * one.others_ratio:.2f}%",
         lift=f"{formats.significant(one.lift)}×" if one.lift is not None else "only there",
@@ -158,15 +171,19 @@ def _common_row(one: Commonality) -> CommonRow:
     )
 
 
-def _notes_on(found: Comparison, slow_word: str, one_word: str, asked_from: datetime) -> list[str]:
+def _notes_on(found: Comparison, one_word: str, asked_from: datetime) -> list[str]:
     notes = []
     if found.slow or found.others:
-        compared = f"{formats.count(found.slow)} {slow_word} beside {formats.count(found.others)} others"
+        others = f"{formats.count(found.others)} {plural('other', found.others)}"
+        compared = f"{formats.count(found.slow)} slow {plural_of(one_word, found.slow)} beside {others}"
         if found.is_sampled:
             compared += f", a sample of {formats.count(found.total)}"
-        notes.append(
-            f"{compared}; errors are left out. A value is named where its shares differ by more than chance, of "
+        how = (
+            " A value is named where its shares differ by more than chance, of "
             f"{formats.count(found.compared)} that were compared."
+        )
+        notes.append(
+            f"{compared}; errors are left out.{how if found.slow >= MIN_SLOW and found.others else ''}"
         )
     return [*notes, *_retention_note(found.start, asked_from)]
 
