@@ -36,6 +36,7 @@ class LetterLine:
     """A promise in one row of the mail."""
 
     name: str
+    milestone: str
     promise: str
     mark: str
     word: str
@@ -46,15 +47,23 @@ class LetterLine:
     cause: str
 
     @property
-    def text(self) -> str:
-        said = f"{self.mark} {self.name}: {self.word}. {self.achieved}, promised {self.promise}"
+    def details(self) -> list[str]:
+        """What is known beside what was achieved, each in a few words."""
+        found = []
         if self.change != formats.NONE:
-            said += f"; change {self.change} percentage points"
+            found.append(f"change {self.change} percentage points")
         if self.used != formats.NONE:
-            said += f"; {self.used} of the error budget"
+            found.append(f"{self.used} of the error budget used")
         if self.incidents != "0":
-            said += f"; incidents: {self.incidents}"
-        return f"{said}; main cause {self.cause}" if self.cause else said
+            found.append(f"incidents: {self.incidents}")
+        if self.cause:
+            found.append(f"main cause {self.cause}")
+        return found
+
+    @property
+    def text(self) -> str:
+        said = f"{self.mark} {self.name}, {self.milestone}: {self.word}"
+        return "; ".join([f"{said}. {self.achieved}, promised {self.promise}", *self.details])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +152,8 @@ def _line(promise: Promise) -> LetterLine:
         incidents += f" ({minutes(promise.incident_time)})"
     change = points(promise.change_points)
     return LetterLine(
-        name=f"{formats.name(promise.feature.name)}, {str(Milestone(promise.milestone).label).lower()}",
+        name=formats.name(promise.feature.name),
+        milestone=str(Milestone(promise.milestone).label).lower(),
         promise=f"{formats.objective(promise.objective)} within {formats.limit(promise.budget_ms)}",
         mark=mark,
         word=word,
@@ -151,7 +161,8 @@ def _line(promise: Promise) -> LetterLine:
         change=f"{change} (few)" if promise.change_points is not None and promise.is_change_few else change,
         used=formats.percent(tally.used_ratio, near=1),
         incidents=incidents,
-        cause=cause_words(promise.cause),
+        # Of a promise that was kept without an incident, nothing needs a cause.
+        cause=cause_words(promise.cause) if promise.incidents or tally.is_kept is False else "",
     )
 
 

@@ -108,7 +108,7 @@ def test_the_mail_says_in_text_and_html_what_the_page_says(
     assert said in text
     assert said in html
     assert (
-        "✕ Support chat, first token: missed. 98.2 % of 1,000, promised 99 % within 3 s; 180 % of the error budget"
+        "✕ Support chat, first token: missed. 98.2 % of 1,000, promised 99 % within 3 s; 180 % of the error budget used"
         in text
     )
     address = (
