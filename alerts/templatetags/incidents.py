@@ -51,8 +51,8 @@ def open_incidents(context: Context, environment: str, as_of: datetime) -> dict[
 def open_incidents_of(
     context: Context, feature: Feature, environment: str, as_of: datetime
 ) -> dict[str, Any]:
-    """The unresolved incidents of a feature in an environment, newest first; nothing where there are none."""
-    found = Incident.objects.filter(feature=feature, environment=environment).unresolved()
+    """The incidents of a feature that were unresolved at an instant, newest first; nothing where there are none."""
+    found = Incident.objects.filter(feature=feature, environment=environment).unresolved_at(as_of)
     rows = list(found.select_related("feature", "component").order_by("-opened_at", "-id")[:SHOWN])
     return {
         "feature": feature,

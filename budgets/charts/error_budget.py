@@ -173,7 +173,8 @@ def burn_down(
 def _burn_down_summary(bad: int, allowed_bad: float, remaining_ratio: float, *, has_data: bool) -> str:
     if not has_data:
         return "Nothing was judged in this window, so no error budget was spent."
-    spent = f"{formats.count(bad)} bad of {formats.count(allowed_bad)} allowed"
+    allowed = formats.count(allowed_bad) if allowed_bad >= 10 else formats.significant(allowed_bad)
+    spent = f"{formats.count(bad)} bad of {allowed} allowed"
     if remaining_ratio < 0:
         return f"{spent}: overspent by {formats.percent(-remaining_ratio)}."
     return f"{spent}: {formats.percent(remaining_ratio)} of the error budget is left."

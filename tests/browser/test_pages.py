@@ -50,12 +50,12 @@ def test_on_call_walks_from_the_login_to_an_acknowledged_incident(visit: Visit, 
     page.locator("#features").get_by_role("link", name="Support chat").click()
 
     expect(page.locator("#verdict")).to_contain_text("Worst component: tools")
-    assert visit.draw_all_charts() == 7
+    assert visit.draw_all_charts() == 12
     expect(page.locator("#chart-support-chat-allocation .chart-summary")).to_contain_text(
         "Over their allocation: tools"
     )
     assert page.evaluate("window.layoutShift") < 0.1
-    page.locator("#incidents").get_by_role("link").first.click()
+    page.locator("#open-incidents").get_by_role("link").first.click()
 
     expect(page.locator("#verdict")).to_contain_text("Open")
     visit.draw_all_charts()
