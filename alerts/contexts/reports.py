@@ -11,7 +11,7 @@ from django.http import QueryDict
 from django.urls import reverse
 
 from alerts import report_words
-from alerts.models import ReportSubscription
+from alerts.models import ReportMail, ReportSubscription
 from alerts.report_periods import (
     MAILED_AT,
     Kind,
@@ -307,6 +307,7 @@ class SubscriptionLine:
     subscription: ReportSubscription | None
     when: str
     """When the next one is sent."""
+    outcome: str
 
     @property
     def adjective(self) -> str:
@@ -319,13 +320,36 @@ class SubscriptionLine:
 
 
 def subscription_lines(membership: Membership) -> list[SubscriptionLine]:
+    """Of the week and of the month, as many queries whatever was sent."""
     found = {one.period: one for one in ReportSubscription.objects.filter(membership=membership)}
+    mails = ReportMail.objects.filter(user=membership.user_id, team=membership.team_id)
+    last = {one.period: one for one in mails.order_by("period", "-first_day").distinct("period")}
     return [
         SubscriptionLine(
-            kind, one := found.get(str(kind)), in_zone(one.due_at, one.time_zone) if one is not None else ""
+            kind,
+            one := found.get(str(kind)),
+            in_zone(one.due_at, one.time_zone) if one is not None else "",
+            _outcome(last.get(str(kind))),
         )
         for kind in Kind
     ]
+
+
+def _outcome(mail: ReportMail | None) -> str:
+    """What came of the last mail; "" where there was none."""
+    if mail is None:
+        return ""
+    span = Period(Kind(mail.period), mail.first_day, mail.time_zone).span
+    match mail.state:
+        case ReportMail.State.SENT:
+            assert mail.finished_at is not None
+            return f"The last one, of {span}, was sent on {in_zone(mail.finished_at, mail.time_zone)}."
+        case ReportMail.State.PENDING:
+            why = f": {mail.error}" if mail.error else ""
+            return f"The last one, of {span}, is on its way{why}"
+    if mail.reason == "unsubscribed":
+        return ""
+    return f"The last one, of {span}, was not sent: {mail.error or mail.reason.replace('_', ' ')}"
 
 
 # -- CSV --------------------------------------------------------------------------------------------

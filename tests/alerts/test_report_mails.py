@@ -390,6 +390,23 @@ def test_the_page_subscribes_and_stops(team: Team, ada: User, plain_static_files
         assert "&lt;img" in page(client, response["Location"])
 
 
+def test_the_page_tells_what_came_of_the_last_mail(
+    mail_server: MailServer, team: Team, ada: User, plain_static_files: None
+) -> None:
+    weekly(ada, team)
+    client = signed_in(ada)
+
+    def told() -> str:
+        with time_machine.travel(MONDAY + timedelta(hours=1), tick=False):
+            return text_of(page(client, "/teams/assistants/report/?period=week&start=2026-11-16&zone=UTC"))
+
+    mail_server.answer("MAIL", "451 4.3.0 later")
+    run(MONDAY)
+    assert "The last one, of 16–22 November 2026, is on its way: The mail server refused the sender" in told()
+    run(MONDAY + 10 * MINUTE)
+    assert "The last one, of 16–22 November 2026, was sent on Mon 23 Nov, 07:10 CET." in told()
+
+
 def test_an_administrator_who_is_no_member_is_told_why_there_is_no_mail(
     team: Team, plain_static_files: None
 ) -> None:

@@ -285,8 +285,8 @@ def test_the_page_asks_as_often_for_twenty_features_as_for_one(
         return page(viewer, WEEK)
 
     fill(range(1))
-    with django_assert_num_queries(17):
+    with django_assert_num_queries(18):
         ask()
     fill(range(1, 20))
-    with django_assert_num_queries(17):
+    with django_assert_num_queries(18):
         ask()
