@@ -24,7 +24,7 @@ from .minute_counts import series_of
 from .models import Feature, Series, Status
 from .partitions import oldest_kept_day
 from .tiles import Range, read_counts
-from .traced_requests import NO_ID, Roots, Slices, parts_of, ranges_of, read_calls
+from .traced_requests import MAX_REQUESTS_OF_TRACE, NO_ID, Roots, Slices, parts_of, ranges_of, read_calls
 
 MAX_REQUESTS: Final = 200_000
 """That are compared; of more, a sample by a hash of their trace ids."""
@@ -37,6 +37,7 @@ _ROW_BYTES: Final = 96
 _HASHES: Final = 65_536
 _AROUND: Final = timedelta(minutes=2)
 _AROUND_WHOLE: Final = timedelta(hours=1)
+_MICROSECOND: Final = timedelta(microseconds=1)
 _MINUTE: Final = timedelta(minutes=1)
 _HOUR: Final = timedelta(hours=1)
 
@@ -243,18 +244,18 @@ def compare_requests(
 ) -> Comparison:
     """Which values of labels, releases and components' statuses requests over their limit have more often than others.
 
-    Labels are those of the request and those of calls under its trace id; each request counts once for a value. What
-    ended while no limit was in force is left out.
+    Labels are those of the request and those of calls under its trace id, unless MAX_REQUESTS_OF_TRACE others share it;
+    each request counts once for a value. What ended while no limit was in force is left out.
     """
     start = max(start, kept_since(now))
     series_ids = series_of(feature, environment, target)
     limits = limit_histories(series_ids) if series_ids and start < end else {}
     if not limits:
         return Comparison((), 0, 0, 0, 0, 0, False, start, end)
-    minutes = Range(start.replace(second=0, microsecond=0), end.replace(second=0, microsecond=0) + _MINUTE)
-    [counts] = read_counts(list(limits), [minutes])
+    last = (end + _MINUTE - _MICROSECOND).replace(second=0, microsecond=0)
+    [counts] = read_counts(list(limits), [Range(start.replace(second=0, microsecond=0), last)])
     total = sum(one.judged - one.errors for one in counts.values())
-    slices, share = _slices(start, end)
+    slices, share = _slices(start, end, now)
     expected = total * share
     hashes = _HASHES if expected <= MAX_REQUESTS else int(_HASHES * MAX_REQUESTS / expected)
     components = list(
@@ -298,10 +299,10 @@ def compare_requests(
     )
 
 
-def _slices(start: datetime, end: datetime) -> tuple[list[tuple[datetime, datetime]], float]:
+def _slices(start: datetime, end: datetime, now: datetime) -> tuple[list[tuple[datetime, datetime]], float]:
     """What is read of a range, and which share of it that is: slices as wide as each other, spread evenly."""
     length = end - start
-    rows = _rows_between(start, end)
+    rows = _rows_between(start, end, now)
     if rows <= MAX_ROWS:
         return [(start, end)], 1.0
     share = MAX_ROWS / rows
@@ -314,8 +315,9 @@ def _slices(start: datetime, end: datetime) -> tuple[list[tuple[datetime, dateti
     return [(one, one + width) for one in begins], share
 
 
-def _rows_between(start: datetime, end: datetime) -> float:
-    """About how many measurements of all features there are, by the size of each day's partition."""
+def _rows_between(start: datetime, end: datetime, now: datetime) -> float:
+    """About how many measurements of all features there are, by the size of each day's partition: of today's, of so much
+    of the day as there was."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT right(c.relname, 8), pg_relation_size(c.oid) FROM pg_inherits i"
@@ -325,7 +327,8 @@ def _rows_between(start: datetime, end: datetime) -> float:
     found, day = 0.0, start.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     while day < end:
         following = day + timedelta(days=1)
-        share = (min(end, following) - max(start, day)) / timedelta(days=1)
+        filled = max(_MINUTE, min(following, now) - day)
+        share = min(1.0, (min(end, following) - max(start, day)) / filled)
         found += share * sizes.get(f"{day:%Y%m%d}", 0) / _ROW_BYTES
         day = following
     return found
@@ -368,10 +371,14 @@ def _counted(
         ), labelled AS MATERIALIZED (
             SELECT labels, count(*) FILTER (WHERE is_over) AS over, count(*) FILTER (WHERE NOT is_over) AS within
             FROM requests WHERE labels IS NOT NULL GROUP BY labels
+        ), crowded AS MATERIALIZED (
+            SELECT trace_id FROM requests WHERE trace_id IS NOT NULL GROUP BY trace_id
+            HAVING count(*) > {MAX_REQUESTS_OF_TRACE}
         ), calls AS MATERIALIZED (
             SELECT r.n, r.is_over, c.series_id, c.status, c.labels, r.labels AS known
             FROM requests r JOIN ({calls}) AS c ON c.trace_id = r.trace_id
-            WHERE c.status <> {Status.OK} OR (c.labels IS NOT NULL AND c.labels IS DISTINCT FROM r.labels)
+            WHERE (c.status <> {Status.OK} OR (c.labels IS NOT NULL AND c.labels IS DISTINCT FROM r.labels))
+              AND NOT EXISTS (SELECT 1 FROM crowded WHERE crowded.trace_id = r.trace_id)
         ), found (kind, name, value, over, within) AS (
             SELECT 'label', e.key, e.value, sum(over)::bigint, sum(within)::bigint
             FROM labelled, jsonb_each_text(labels) AS e GROUP BY e.key, e.value

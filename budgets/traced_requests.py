@@ -26,6 +26,9 @@ MAX_WITHIN: Final = 2000
 """Requests over their latency budget, and within it, that are looked at; more would change no percentage."""
 MAX_BETWEEN: Final = 2000
 """Requests between two durations that are looked at."""
+MAX_REQUESTS_OF_TRACE: Final = 50
+"""That share a trace id, such as the turns of a conversation. Of more, as where a service sends the same id with all of
+its requests, the id does not tell whose a call was: they count as without one, and nobody pairs each with all calls."""
 MAX_MEASUREMENTS: Final = 200_000
 """That are read: of all features, because those of one lie among the others'."""
 _MAX_SLICES: Final = 8
@@ -297,6 +300,8 @@ def _read_roots(milestones: list[int], slices: Slices, between: Between | None) 
         is_usable &= roots.duration_us <= slices.before / timedelta(microseconds=1)
     roots, halves = roots.take(is_usable), halves[is_usable]
     order = _mixed(halves)
+    is_told = _is_told_by_trace(order)
+    roots, order = roots.take(is_told), order[is_told]
     if between is None:
         is_over = roots.is_timeout | (roots.duration_us > roots.limit_ms * 1e3)
         over, within = (
@@ -326,6 +331,13 @@ def _mixed(halves: np.ndarray) -> np.ndarray:
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return mixed ^ (mixed >> np.uint64(31))
+
+
+def _is_told_by_trace(trace: np.ndarray) -> np.ndarray:
+    """Of each request whether few enough others share its trace; traces as their numbers of `_mixed`."""
+    _, place, count = np.unique(trace, return_inverse=True, return_counts=True)
+    is_told: np.ndarray = count[place] <= MAX_REQUESTS_OF_TRACE
+    return is_told
 
 
 def _least(order: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:

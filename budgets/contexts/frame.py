@@ -22,6 +22,7 @@ LONGEST_DAYS: Final = 400
 """Of a range between two instants: a year and what is compared with it."""
 _MINUTE: Final = timedelta(minutes=1)
 _AHEAD: Final = timedelta(minutes=1)  # a visitor's clock may be as wrong as a service's
+_YEARS: Final = range(1970, 3000)  # near the ends of the calendar no zone and no window can be reckoned with
 
 
 @dataclass(frozen=True)
@@ -118,17 +119,18 @@ def view_of(asked: Mapping[str, str], now: datetime) -> View:
 def _instant(field: str, text: str) -> datetime:
     try:
         # A plus sign that was not escaped arrives as a space.
-        value: str | float = text.strip().replace(" ", "+")
-        if str(value).replace(".", "", 1).isdigit():
-            value = float(value)
-        elif formats.is_naive(str(value)):
-            return formats.from_wall_clock(datetime.fromisoformat(str(value)))
-        return read_instant(value).astimezone(UTC)
+        value = text.strip().replace(" ", "+")
+        if value.replace(".", "", 1).isdigit():
+            at = read_instant(float(value)).astimezone(UTC)
+        elif formats.is_naive(value):
+            at = formats.from_wall_clock(datetime.fromisoformat(value))
+        else:
+            at = read_instant(value).astimezone(UTC)
+        if at.year in _YEARS:
+            return at
     except (ValueError, OverflowError, OSError):
-        raise _refused(
-            field,
-            f"Expected an instant such as 2026-11-21T20:00:00Z, got {text!r:.60}.",
-        ) from None
+        pass  # as what lies too far away
+    raise _refused(field, f"Expected an instant such as 2026-11-21T20:00:00Z, got {text!r:.60}.")
 
 
 def _address_instant(at: datetime | None) -> str | None:
@@ -213,15 +215,16 @@ def environments_of(features: Iterable[Feature], chosen: str) -> list[str]:
 
 
 def asked_environment(value: str | None) -> str:
-    return (value or "").strip()[:200] or DEFAULT_ENVIRONMENT
+    """Without U+0000, which no environment's name has and the database takes for a fault."""
+    return (value or "").replace("\0", "").strip()[:200] or DEFAULT_ENVIRONMENT
 
 
-def page_url(name: str, *args: object, **query: str | None) -> str:
+def page_url(name: str, /, *args: object, **query: str | None) -> str:
     """An address with its query, without what is the default."""
     return with_query(reverse(name, args=args), **query)
 
 
-def with_query(address: str, **query: str | None) -> str:
+def with_query(address: str, /, **query: str | None) -> str:
     kept = {key: value for key, value in query.items() if value}
     if kept.get("environment") == DEFAULT_ENVIRONMENT:
         del kept["environment"]

@@ -13,7 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from budgets import rollups, slow_requests
+from budgets import rollups, slow_requests, traced_requests
 from budgets.models import Feature, Status, Team
 from budgets.slow_requests import Comparison, SlowestRequests, compare_requests, slowest_requests
 from tests.budgets.test_traced_requests import a_request, call, send, trace
@@ -196,6 +196,50 @@ def test_of_too_many_measurements_slices_are_read(monkeypatch: pytest.MonkeyPatc
     assert found.is_sampled
     assert 0 < found.slow + found.others < 1200
     assert compared(feature) == found
+
+
+def test_how_much_there_is_today_is_known_at_every_time_of_the_day() -> None:
+    """A day's rows lie in the part of it that is over: at 00:10 all of them are in the last ten minutes."""
+    feature, midnight = make_feature(), NOW.replace(hour=0, minute=0, second=0, microsecond=0)
+    now = midnight + timedelta(minutes=10)
+    send(feature, *(sent(feature, n, 100, at=midnight + timedelta(minutes=5)) for n in range(400)), now=now)
+    rows = slow_requests._rows_between(midnight, now, now)
+    assert 300 <= rows <= 800
+    assert slow_requests._rows_between(midnight, midnight + timedelta(minutes=5), now) == rows / 2
+
+
+def test_calls_are_not_paired_with_all_requests_where_every_one_has_the_same_trace_id() -> None:
+    """Whose a call was is not known then: it says nothing of any of them, and costs no more than it would by itself."""
+    feature = make_feature()
+    many = traced_requests.MAX_REQUESTS_OF_TRACE + 1
+
+    def of_one_trace(number: int, count: int) -> list[dict[str, Any]]:
+        calls = [call("tools", 0, 50, status="error")]
+        return [
+            sent(
+                feature,
+                number,
+                9000 if n % 2 else 100,
+                at=NOW - timedelta(seconds=n),
+                components=calls if n % 2 else [],
+            )
+            for n in range(count)
+        ]
+
+    send(feature, *of_one_trace(0, many))
+    found = compared(feature)
+    assert (found.slow + found.others, found.compared, found.with_labels) == (many, 1, 0)
+    asked: dict[str, Any] = {
+        "milestone": "first_token",
+        "environment": "production",
+        "start": NOW - HOUR,
+        "end": NOW + HOUR,
+    }
+    assert len(traced_requests.read_requests(feature=feature, **asked).requests.duration_ms) == 0
+
+    send(feature, *of_one_trace(1, many - 1))
+    assert compared(feature).compared == 2
+    assert len(traced_requests.read_requests(feature=feature, **asked).requests.duration_ms) == many - 1
 
 
 def test_only_what_is_kept_is_looked_at(settings: Settings) -> None:

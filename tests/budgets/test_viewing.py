@@ -71,6 +71,9 @@ class TestView:
             ({"at": "yesterday"}, "at"),
             ({"at": "2031-01-01T00:00:00Z"}, "at"),
             ({"at": "9" * 400}, "at"),
+            ({"at": "0001-01-01T00:00:00Z"}, "at"),
+            ({"at": "9999-12-31T23:59:59Z"}, "at"),
+            ({"from_": "0001-01-01T00:00:00Z", "to": "0001-01-01T00:00:00Z"}, "from"),
             ({"from_": "2026-11-20T12:00:00Z"}, "to"),
             ({"to": "2026-11-20T12:00:00Z"}, "from"),
             ({"from_": "2026-11-20T13:00:00Z", "to": "2026-11-20T12:00:00Z"}, "from"),
@@ -236,6 +239,20 @@ class TestPages:
         assert "Expected an instant such as" in html
         assert f'href="{address}?environment=staging&amp;window=1h"' in html
         assert "<img" not in html
+
+    @pytest.mark.parametrize("query", ["address=1&name=2&window=13m", "address=1&from=2026-11-20T12:00&to=x"])
+    def test_other_names_in_an_address_of_no_range_change_nothing(
+        self, feature: Feature, teammate: Client, query: str
+    ) -> None:
+        response = teammate.get(f"/?{query}")
+
+        assert response.status_code == 400
+        assert "?address=1&amp;" in response.content.decode()
+
+    def test_an_environment_with_what_no_name_can_have_is_one_without_it(
+        self, feature: Feature, teammate: Client
+    ) -> None:
+        assert "staging" in page(teammate, "/features/support-chat/?environment=stag%00ing")
 
     def test_the_fields_of_the_range_lead_to_an_address_that_shows_everybody_the_same(
         self, feature: Feature, teammate: Client
