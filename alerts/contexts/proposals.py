@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 from alerts.backtests import DAYS, Backtest
 from alerts.episodes import Episode
 from alerts.proposals import Proposal, ProposalReplay, replay_proposals
+from budgets import formats
 from budgets.contexts.parts import milestone_name, plural
 from budgets.models import Feature
 
@@ -24,7 +25,7 @@ class ReplayLine:
     name: str
     days: int
     told: str
-    """ "3 pages, 2 tickets"; empty where there is nothing to count, which a note explains."""
+    """ "3 pages, 2 tickets, open for 5 h 12 min"; empty where there is nothing to count, which a note explains."""
     is_paged: bool
     as_judged: str
     """The same under the version in force; empty where there is none."""
@@ -64,8 +65,8 @@ def _line(one: ProposalReplay, environment: str) -> ReplayLine:
     as_judged = ""
     if one.as_judged is not None and one.in_force is not None:
         version = f"under version {one.in_force.version}, as it was judged"
-        is_same = (found.pages, found.tickets) == (one.as_judged.pages, one.as_judged.tickets)
-        as_judged = f"As many as {version}." if is_same else f"U{version[1:]}: {_told(one.as_judged)}."
+        is_same = _told(found) == _told(one.as_judged)
+        as_judged = f"The same {version}." if is_same else f"U{version[1:]}: {_told(one.as_judged)}."
     return ReplayLine(
         name=name,
         days=one.days,
@@ -85,8 +86,11 @@ def _nothing(name: str, why: str) -> ReplayLine:
 def _told(found: Backtest) -> str:
     if not found.incidents:
         return "no page, no ticket"
-    return ", ".join(
+    counted = [
         f"{number} {plural(word, number)}"
         for number, word in ((found.pages, "page"), (found.tickets, "ticket"))
         if number
-    )
+    ]
+    # One that lasts for a week is told once: the number alone would make it look better than ten short ones.
+    lasted = sum(((one.ended_at or found.end) - one.started_at for one in found.incidents), timedelta())
+    return ", ".join([*counted, f"open for {formats.lasting(lasted.total_seconds())}"])

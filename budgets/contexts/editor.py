@@ -139,10 +139,6 @@ class Estimate:
         return 1 - self.objective
 
     @property
-    def has_estimated_components(self) -> bool:
-        return any(one.over is not None and one.over.is_estimated for one in self.components)
-
-    @property
     def is_kept(self) -> bool:
         return Decimal(repr(self.good.ratio)) >= self.objective
 
@@ -182,6 +178,18 @@ class Preview:
     has_observations: bool = False
     is_stale: bool = False
     """Somebody else has saved the feature since the form was opened."""
+
+    @property
+    def has_shares(self) -> bool:
+        return any(one.components for one in self.estimates)
+
+    @property
+    def has_estimated_shares(self) -> bool:
+        return any(
+            part.over is not None and part.over.is_estimated
+            for one in self.estimates
+            for part in one.components
+        )
 
 
 @dataclass(frozen=True)
@@ -412,7 +420,7 @@ def _preview(
     planned = _planned(feature, draft.slug, checked, now)
     return Preview(
         estimates=_estimates(checked, observed),
-        differences=differences(before, checked.document) if before else [],
+        differences=_readable_differences(before, draft, checked) if before else [],
         planned=[_planned_words(one, is_new=feature is None) for one in planned],
         save_label=_save_label(planned, is_new=feature is None),
         problems=problems,
@@ -421,6 +429,12 @@ def _preview(
         has_observations=observed.first_day is not None,
         is_stale=before is not None and digest_of(before) != draft.digest,
     )
+
+
+def _readable_differences(before: Mapping[str, Any], draft: Draft, checked: Checked) -> list[Difference]:
+    """Without those of a latency budget that cannot be read: it would seem to be taken away."""
+    unread = {one.milestone for one in draft.milestones if one.is_on} - checked.sums.keys()
+    return [one for one in differences(before, checked.document) if one.path.partition(".")[0] not in unread]
 
 
 def _planned(feature: Feature | None, slug: str, checked: Checked, now: datetime) -> list[PlannedVersion]:

@@ -177,7 +177,7 @@ def test_the_preview_follows_the_typing_and_keeps_the_cursor(visit: Visit, featu
     expect(page.locator("#preview")).to_contain_text("Would be kept")
     expect(page.get_by_role("button", name="Save as version 2")).to_be_visible()
     expect(replay).to_contain_text("No page, no ticket")
-    expect(replay).to_contain_text("Under version 1, as it was judged: 1 ticket.")
+    expect(replay).to_contain_text("Under version 1, as it was judged: 1 ticket, open for")
     expect(budget).to_be_focused()
     expect(page.locator("#announcer")).to_contain_text("First token: unallocated 2000 ms")
 

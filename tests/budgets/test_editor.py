@@ -606,8 +606,8 @@ class TestObserved:
             assert text_of(part).strip() in without_script
             return text_of(part)
 
-        assert "No page, no ticket Under version 1, as it was judged: 1 ticket." in replayed("5000")
-        assert "1 page Under version 1" in replayed("50")
+        assert "No page, no ticket Under version 1, as it was judged: 1 ticket, open for" in replayed("5000")
+        assert "1 page, open for" in replayed("50")
         assert "Nothing to replay: no latency budget can be read." in replayed("soon")
         assert LatencyBudget.objects.count() == 1
 
@@ -618,6 +618,7 @@ class TestObserved:
         assert response.status_code == 400
         assert 'value="soon"' in response.content.decode()
         assert "Observed: p50" in text_of(response)
+        assert "What changes Nothing yet." in text_of(response)  # and not that it would be taken away
 
     def test_a_feature_that_was_never_measured_has_nothing_to_replay(
         self, editor: Client, feature: Feature
