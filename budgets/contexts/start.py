@@ -77,7 +77,7 @@ def arrival(feature: Feature, arrivals: Arrivals) -> Arrival:
     elif arrivals.was_measured:
         state, lead = "no_data", "Measured before: what came last lies further back than this page looks."
     else:
-        state, lead = "waiting", "Waiting for the first measurement …"
+        state, lead = "waiting", f"Waiting for the first measurement{formats.NBSP}…"
     icon = {"ok": "✓ ", "breached": "✕ ", "rejected": "✕ "}.get(state, "")
     said = lead if state in ("waiting", "rejected") else "Received"
     title = f"{icon}{said if len(said) < 60 else 'Rejected'} – {feature.name}"
@@ -134,5 +134,5 @@ def _line(one: Received) -> ReceivedLine:
         elif one.is_over:
             word, state, judged = "Over", "breached", f"over its {kind} of {limit}"
         else:
-            word, state, judged = "Within", "ok", f"within its {kind} of {limit}"
+            word, state, judged = "In time", "ok", f"within its {kind} of {limit}"
     return ReceivedLine(state, word, what, judged)

@@ -65,7 +65,7 @@ def test_from_an_empty_installation_to_a_green_feature_and_a_tested_channel(
 
     # A key, a command, and what it sends arrives by itself.
     expect(page.get_by_role("heading", level=1)).to_have_text("Start measuring Support chat")
-    expect(arrival(page)).to_have_text("Waiting for the first measurement …")
+    expect(arrival(page)).to_have_text("Waiting for the first measurement\N{NO-BREAK SPACE}…")
     page.get_by_role("button", name="Make a key").click()
     expect(page.locator("#new-key")).to_contain_text("ld_")
     page.evaluate("window.isSamePage = true")

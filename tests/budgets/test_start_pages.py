@@ -82,6 +82,14 @@ def test_a_key_is_made_there_that_may_only_send_and_is_shown_once(admin: Client,
     assert "$KEY" in command_in(again, "curl")
 
 
+def test_without_a_key_an_admin_makes_one_before_there_is_a_command_to_paste(
+    admin: Client, feature: Feature
+) -> None:
+    html = page(admin, PAGE)
+    assert "Make the key first" in text_of(html)
+    assert 'id="curl"' not in html
+
+
 def test_a_key_without_a_name_is_refused_at_its_field(admin: Client, feature: Feature) -> None:
     response = admin.post(PAGE, {"name": " "})
     assert response.status_code == 400
@@ -114,7 +122,7 @@ def test_the_curl_command_of_every_kind_sends_what_turns_the_page_green(
 
     assert answer.json() == {"accepted": 1, "duplicates": 0, "rejected": []}
     assert re.search(
-        r"Within Received [\d.]+ m?s .* – within its latency budget of",
+        r"In time Received [\d.]+ m?s .* – within its latency budget of",
         arrival(admin, "/features/flow/start/"),
     )
 
@@ -122,7 +130,7 @@ def test_the_curl_command_of_every_kind_sends_what_turns_the_page_green(
 @pytest.mark.parametrize(
     ("duration_ms", "fields", "said"),
     [
-        (1840, {}, "Within Received 1.84 s first token – within its latency budget of 3 s"),
+        (1840, {}, "In time Received 1.84 s first token – within its latency budget of 3 s"),
         (3000.2, {}, "Over Received 3.0002 s first token – over its latency budget of 3 s"),
         (4910, {"milestone": "complete"}, "Received 4.91 s to complete – it has no latency budget"),
         (90, {"status": "timeout"}, "Timeout Received a timeout after 90.0 ms first token – over its"),
@@ -160,7 +168,7 @@ def test_a_whole_request_is_told_by_its_milestone_first_and_leads_to_its_environ
     assert sending.post({"requests": [request]}).status_code == 200
 
     said = arrival(admin)
-    assert "Within Received 1.84 s first token" in said
+    assert "In time Received 1.84 s first token" in said
     assert "6.21 s to complete – it has no latency budget" in said
     assert "and 2 more in the same POST" in said
     assert "/features/support-chat/?milestone=first_token&amp;environment=staging" in page(admin, PAGE)
@@ -230,7 +238,7 @@ def test_the_page_asks_as_often_for_one_measurement_as_for_many(
 
 
 def test_the_commands_have_the_address_at_which_the_page_is_reached(
-    admin: Client, feature: Feature, settings: LazySettings
+    admin: Client, feature: Feature, sending: Api, settings: LazySettings
 ) -> None:
     settings.ALLOWED_HOSTS = ["latency.example.com", "10.1.2.3"]
     settings.PUBLIC_URL = "https://latency.example.com"
