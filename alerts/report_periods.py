@@ -64,11 +64,15 @@ class Period:
 
     @property
     def before(self) -> Period:
-        return containing(self.kind, self.first_day - timedelta(days=1), self.time_zone)
+        return _holding(self.kind, self.first_day - timedelta(days=1), self.time_zone)
 
     @property
     def after(self) -> Period:
         return Period(self.kind, self.next_day, self.time_zone)
+
+    def as_kind(self, kind: Kind) -> Period:
+        """The week or month that its last day lies in."""
+        return _holding(kind, self.last_day, self.time_zone)
 
     @property
     def midnights(self) -> list[datetime]:
@@ -155,13 +159,12 @@ def containing(kind: Kind, day: date, time_zone: str) -> Period:
     """
     if day.year not in _YEARS:
         raise UnknownPeriod(f"a year from {_YEARS[0]} to {_YEARS[-1]} was expected, got {day.year}")
-    first = day - timedelta(days=day.weekday()) if kind is Kind.WEEK else _first_of_month(day)
-    return Period(kind, first, time_zone)
+    return _holding(kind, day, time_zone)
 
 
 def running(kind: Kind, now: datetime, time_zone: str) -> Period:
     """The week or month that an instant lies in."""
-    return containing(kind, local_day(now, time_zone), time_zone)
+    return _holding(kind, local_day(now, time_zone), time_zone)
 
 
 def last_finished(kind: Kind, now: datetime, time_zone: str) -> Period:
@@ -173,6 +176,11 @@ def last_mailed(kind: Kind, now: datetime, time_zone: str) -> Period:
     """The latest whose report was to be mailed by now."""
     found = last_finished(kind, now, time_zone)
     return found if found.mailed_at <= now else found.before
+
+
+def _holding(kind: Kind, day: date, time_zone: str) -> Period:
+    first = day - timedelta(days=day.weekday()) if kind is Kind.WEEK else _first_of_month(day)
+    return Period(kind, first, time_zone)
 
 
 def _first_of_month(day: date) -> date:

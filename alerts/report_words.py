@@ -27,6 +27,8 @@ def sentences(report: Report) -> list[str]:
     """What the report says, in the order in which somebody asks: kept or not, which not and why, incidents, changes."""
     if not report.features:
         return [f"{report.period.opening(report.as_of)} this team had no feature."]
+    if report.period.is_ahead(report.as_of):
+        return [headline(report)]
     return [
         headline(report),
         *_about_missed(report),
@@ -41,6 +43,8 @@ def headline(report: Report) -> str:
     """ "Last week (16–22 November 2026) 3 of 4 features kept their promise."."""
     opening, judged = report.period.opening(report.as_of), report.judged
     silent = [one for one in report.features if one.is_kept is None]
+    if report.period.is_ahead(report.as_of):
+        return f"{report.period.span} is yet to come."
     if not judged:
         return f"{opening} nothing was measured against a latency budget."
     kept = len(judged) - len(report.missed)

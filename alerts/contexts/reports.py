@@ -211,7 +211,7 @@ def _kind_link(kind: Kind, asked: Asked, team: Team, now: datetime) -> KindLink:
     period = asked.period
     if kind is not period.kind:
         period = min(
-            containing(kind, period.last_day, period.time_zone),
+            period.as_kind(kind),
             running(kind, now, period.time_zone),
             key=lambda one: one.first_day,
         )

@@ -101,6 +101,16 @@ def test_an_address_that_cannot_be_read_says_so_and_leads_on(
         assert "<img" not in body
 
 
+@pytest.mark.parametrize("start", ["1971-01-04", "2998-12-31", "2027-01-01"])
+def test_the_ends_of_the_calendar_and_what_is_yet_to_come_have_a_page(
+    viewer: Client, feature: Feature, start: str
+) -> None:
+    for period in ("week", "month"):
+        response = viewer.get(f"{ADDRESS}?period={period}&start={start}&zone=Pacific/Apia", follow=True)
+        assert response.status_code == 200
+    assert ("is yet to come" in response.content.decode()) is (start > "2026-11-23")
+
+
 def test_the_page_says_in_words_and_figures_what_became_of_each_promise(
     viewer: Client, team: Team, feature: Feature
 ) -> None:
