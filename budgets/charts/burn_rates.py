@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from budgets.burn_histories import BurnHistory
 
 _HIGHEST: Final = 6.0
-"""Of the threshold: beyond so many times of it the axis does not go, or everything below would be flat."""
+"""Of the threshold: for a spike of the short window the axis goes no further, or everything below would be flat."""
 _MARGIN: Final = {"l": 44, "r": 62, "t": 14, "b": 28}
 
 
@@ -28,7 +28,9 @@ def burn_rate_lines(history: BurnHistory, *, markers: Sequence[Marker] = ()) -> 
     long = [None if value != value else float(value) for value in history.long.tolist()]
     short = [None if value != value else float(value) for value in history.short.tolist()]
     known = [value for value in [*long, *short] if value is not None]
-    top = min(max([1.5 * tier.factor, *(1.08 * value for value in known)]), _HIGHEST * tier.factor)
+    spike = max((value for value in short if value is not None), default=0.0)
+    matters = max((value for value in long if value is not None), default=0.0)
+    top = max(1.5 * tier.factor, 1.08 * matters, min(1.08 * spike, _HIGHEST * tier.factor))
     hover = [
         "<br>".join(
             [

@@ -34,7 +34,7 @@ _STRIP_PX, _GAP_PX = 16, 6
 _SHADES: Final = 9
 _COLORS: Final = [[n / (_SHADES - 1), f"var(--heat-{n})"] for n in range(_SHADES)]
 _QUANTILES: Final = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
-_HALO_PX: Final = 2.5
+_HALO_PX: Final = 1.5
 _NO_GAP_PX: Final = 0.001
 """Without any gap Plotly draws an image that it gives an inline style, which the page's policy refuses."""
 _DRAWN: Final = {
@@ -43,6 +43,8 @@ _DRAWN: Final = {
     "p95": {"dash": "dash", "width": 1.5, "color": "var(--line-p99)"},
     "p99": {"dash": "solid", "width": 1.75, "color": "var(--line-p99)"},
 }
+_NEAR_PX: Final = 6
+"""As near to a line one points at it, and elsewhere at the cell below."""
 _LEGEND_PX: Final = 198
 _LEGEND_BELOW_PX: Final = 50
 
@@ -136,6 +138,7 @@ def duration_heatmap(
         **(_timeout_axis(plot_px + _GAP_PX, inner_px) if has_timeouts else {}),
         coloraxis=_color_axis(most),
         hovermode="closest",
+        hoverdistance=_NEAR_PX,
     )
     return Chart(
         data=data,

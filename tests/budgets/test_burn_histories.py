@@ -60,9 +60,12 @@ class TestChart:
         assert "both over 13.4× 2 times within" in chart.summary
         assert "and they still are" in chart.summary
 
-    def test_the_threshold_is_on_the_axis_and_a_spike_flattens_nothing(self) -> None:
+    def test_the_threshold_is_on_the_axis_and_a_spike_of_the_short_window_flattens_nothing(self) -> None:
         assert charts.burn_rate_lines(history([0.1], [0.1])).layout["yaxis"]["range"][1] > 13.44
-        assert charts.burn_rate_lines(history([100.0], [0.1])).layout["yaxis"]["range"][1] < 81
+        assert charts.burn_rate_lines(history([0.1], [100.0])).layout["yaxis"]["range"][1] < 81
+
+    def test_the_long_window_always_has_its_place(self) -> None:
+        assert charts.burn_rate_lines(history([100.0], [100.0])).layout["yaxis"]["range"][1] > 100
 
     @pytest.mark.parametrize(
         ("found", "said"),

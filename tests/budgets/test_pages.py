@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.db import connection
 from django.template.loader import render_to_string
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
 from budgets.models import Feature, Membership, Team, User
@@ -468,6 +470,25 @@ class TestCharts:
         make_traffic(feature, at=NOW - timedelta(minutes=2), count=5, over=1, milestone="first_token")
 
         assert teammate.get(CHARTS[-1], HTTP_IF_NONE_MATCH=first["ETag"]).status_code == 200
+
+    @pytest.mark.parametrize("address", [one for one in CHARTS if ".json" in one])
+    def test_its_queries_grow_neither_with_releases_nor_with_components(
+        self, feature: Feature, teammate: Client, address: str
+    ) -> None:
+        def measured(releases: int, components: list[str]) -> int:
+            for n in range(releases):
+                items = [
+                    measurement(
+                        feature, ended_at=NOW - timedelta(minutes=n), duration_ms=400, release=f"v{n}", **what
+                    )
+                    for what in [{"milestone": "first_token"}, *({"component": name} for name in components)]
+                ]
+                measure(feature.team, items)
+            with CaptureQueriesContext(connection) as queries:
+                assert teammate.get(address).status_code == 200
+            return len(queries)
+
+        assert measured(1, ["tools"]) == measured(4, ["tools", "model", "cache", "index", "rerank"])
 
     def test_a_tier_that_does_not_exist_is_404(self, feature: Feature, teammate: Client) -> None:
         address = "/features/support-chat/charts/burn-rate.json?milestone=first_token&tier=9h"
