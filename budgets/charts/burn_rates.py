@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from budgets import formats
@@ -140,7 +139,8 @@ def _lines(
 def _band(begin: datetime, end: datetime, history: BurnHistory) -> dict[str, Any]:
     """Behind the lines, and never so narrow that it is not seen."""
     span = history.at[-1] - history.at[0]
-    room = max(min(b - a for a, b in pairwise(history.at)) / 2, span / 300)
+    usual = history.at[1] - history.at[0] if len(history.at) > 1 else span
+    room = max(usual / 2, span / 300)
     return {
         "type": "rect",
         "xref": "x",
