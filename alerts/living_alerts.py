@@ -16,6 +16,9 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, Q, Subquery
 
+from budgets import formats
+from budgets.zones import zone_of
+
 from .addresses import parse_networks
 from .channels import KINDS, alertmanager, masked
 from .models import Channel, Incident, LivingAlert, Notification
@@ -130,10 +133,11 @@ def _alerts(
         state=Notification.State.DELIVERED,
     ).exclude(event=Notification.Event.RESOLVED)
     last = delivered.order_by("incident_id", "-pk").distinct("incident_id")
-    return [
-        alertmanager.alert_of(leased(notification, channel).message, now=now, ends_at=ends_at)
-        for notification in last
-    ]
+    with formats.reading_in(zone_of(channel.team.time_zone)):
+        return [
+            alertmanager.alert_of(leased(notification, channel).message, now=now, ends_at=ends_at)
+            for notification in last
+        ]
 
 
 def _send(channel: Channel, alerts: list[dict[str, Any]], now: datetime, deadline_s: float) -> None:

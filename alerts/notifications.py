@@ -30,7 +30,8 @@ from django.db import transaction
 from django.db.models import Count, Max, Q, Window
 from django.db.models.functions import RowNumber
 
-from budgets import doorbell, request_ids
+from budgets import doorbell, formats, request_ids
+from budgets.zones import zone_of
 
 from .addresses import parse_networks
 from .backoff import next_attempt_at
@@ -284,7 +285,8 @@ def claim_due(
         # Not FOR UPDATE: that would wait for every insert of a notification, which refers to the channel.
         channels = {
             channel.pk: channel
-            for channel in Channel.objects.select_for_update(no_key=True)
+            for channel in Channel.objects.select_for_update(no_key=True, of=("self",))
+            .select_related("team")
             .filter(pk__in=channel_ids)
             .order_by("pk")
         }
@@ -415,6 +417,7 @@ def leased(notification: Notification, channel: Channel, *, thread_id: str | Non
             story=_story(notification),
             thread_id=thread_id or message_id,
             channel=channel.name,
+            time_zone=channel.team.time_zone,
         ),
         attempt=notification.attempts_made,
         due_since=_due_since(notification),
@@ -459,13 +462,15 @@ def deliver(*, claimed: Claimed, now: datetime, deadline_s: float = DEADLINE_S) 
     error: DeliveryError | None = None
     status_code: int | None
     try:
-        answer = kind.send(
-            claimed.config,
-            claimed.message,
-            now=now,
-            allowed_networks=parse_networks(settings.OUTBOUND_ALLOWED_CIDRS),
-            deadline_s=deadline_s,
-        )
+        # Also where a person has it sent from a page, which is by their own clock.
+        with formats.reading_in(zone_of(claimed.message.time_zone)):
+            answer = kind.send(
+                claimed.config,
+                claimed.message,
+                now=now,
+                allowed_networks=parse_networks(settings.OUTBOUND_ALLOWED_CIDRS),
+                deadline_s=deadline_s,
+            )
         status_code, excerpt = answer.status, answer.excerpt
     except DeliveryError as failure:
         error, status_code, excerpt = failure, failure.status, failure.excerpt

@@ -379,6 +379,9 @@ def _objective_bounds(at: datetime, days: int, now: datetime) -> WindowBounds:
 def _shown_bounds(at: datetime, window: str | timedelta, now: datetime) -> WindowBounds:
     length = WINDOWS[window] if isinstance(window, str) else window
     bounds = _kept_bounds(at, length, now)
+    if bounds is not None and not isinstance(window, str):
+        # A range has ends of its own: none of it is left out, and nothing before it is shown in its place.
+        bounds = kept_range(*window_bounds(at, length), now)
     if bounds is None:
         raise Refusal(
             "window_not_kept",

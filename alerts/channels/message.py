@@ -50,7 +50,7 @@ class Message:
     signed content. `timestamp` is when the event happened, aware. `incident` is the incident as the
     contract of the HTTP API shows it, in JSON's own types; `story` is what people are told beside it.
     `thread_id` is the message_id of the first that this channel was sent about the incident, `channel` the
-    channel's name.
+    channel's name; `time_zone` is the one by whose clock people are told when something was.
     """
 
     message_id: str
@@ -60,6 +60,7 @@ class Message:
     story: Story
     thread_id: str
     channel: str = ""
+    time_zone: str = "UTC"
 
     def __post_init__(self) -> None:
         for name in ("message_id", "thread_id"):

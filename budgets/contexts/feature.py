@@ -218,12 +218,16 @@ def feature_page(
 
 
 def range_words(status: FeatureStatus, view: View) -> str:
-    """The range of percentiles and components: "last hour"."""
+    """The range of percentiles and components: "last hour"; one between two instants by what is kept of it."""
+    if view.start is not None:
+        return formats.between(status.range_start, status.range_end)
     return view.range_words(_days(status))
 
 
 def within_words(status: FeatureStatus, view: View) -> str:
     """That range within a sentence: "in the last hour"."""
+    if view.start is not None:
+        return f"between {formats.instant(status.range_start)} and {formats.instant(status.range_end)}"
     return view.within_words(_days(status))
 
 

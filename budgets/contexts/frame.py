@@ -157,6 +157,8 @@ class Frame:
     start: datetime | None = None
     end: datetime | None = None
     """Of a range between two instants."""
+    has_later: bool = False
+    """Whether anything was after it."""
     is_live: bool = True
     is_pinned: bool = False
     """Whether an instant stands in the address, so that the page shows the same tomorrow."""
@@ -202,6 +204,7 @@ def frame_of(view: View, features: Iterable[Feature], *, every_s: int = 3) -> Fr
         ranges=RANGES,
         start=view.start,
         end=view.end,
+        has_later=view.end is not None and view.end < view.now,
         is_live=view.is_live,
         is_pinned=not view.is_live,
         every_s=every_s,

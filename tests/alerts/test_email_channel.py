@@ -19,8 +19,10 @@ from alerts.models import Channel, DeliveryAttempt, Notification
 from alerts.notifications import claim_due, deliver
 from alerts.outbound import Answer, DeliveryError
 from alerts.wording import Figures, Story
+from budgets import formats
 from budgets.models import Feature, Team
-from tests.factories import NOW, make_feature
+from budgets.zones import zone_of
+from tests.factories import NOW, make_feature, make_team
 from tests.mail_servers import CLOSE, DRIP, HANG, MailServer, use_mail_server
 
 TO = ["oncall@example.com", "kim@example.com"]
@@ -362,6 +364,19 @@ def test_an_incident_is_told_in_one_conversation_from_its_beginning_to_its_end(
     assert acknowledged["References"] == resolved["References"] == opened["Message-ID"]
     assert "Note: looking" in mail_server.mails[1].part("plain")
     assert "lasted 4 min" in mail_server.mails[2].part("plain")
+
+
+@pytest.mark.django_db
+def test_a_team_is_told_by_its_own_clock_whoever_has_the_message_sent(mail_server: MailServer) -> None:
+    feature = make_feature(team=make_team(time_zone="Asia/Kolkata"))
+    make_email_channel(feature.team)
+    open_incident(feature)
+    with formats.reading_in(
+        zone_of("America/New_York")
+    ):  # as in a request of somebody who reads by that clock
+        assert send_all() == [True]
+    for kind in ("plain", "html"):
+        assert "22 Nov 2026, 01:30 IST" in mail_server.mails[0].part(kind)
 
 
 @pytest.mark.django_db

@@ -178,6 +178,32 @@ class TestPages:
         assert f"from={since:%Y-%m-%dT%H}%3A{since:%M}%3A00Z&amp;to=" in html
         assert "30 measured" in drawn["summary"]
 
+    def test_a_range_of_which_only_hours_are_kept_is_shown_to_the_end_of_its_last_one(
+        self, feature: Feature, teammate: Client
+    ) -> None:
+        hour = (NOW - timedelta(days=20)).replace(minute=0, second=0, microsecond=0)
+        for minutes, count in ((-30, 7), (30, 20), (80, 10)):
+            at = hour + timedelta(minutes=minutes)
+            make_traffic(feature, at=at, count=count, over=0, milestone="first_token", now=at)
+        until = hour + timedelta(minutes=90)
+        query = f"from={hour:%Y-%m-%dT%H:%M:%SZ}&to={until:%Y-%m-%dT%H:%M:%SZ}"
+
+        html = page(teammate, f"/features/support-chat/?{query}")
+        drawn = chart(teammate, f"/features/support-chat/charts/heatmap.json?milestone=first_token&{query}")
+
+        assert f"p99, {formats.between(hour, hour + timedelta(hours=2))}" in text_of(html)
+        assert "30 requests" in drawn["summary"]
+        assert "The range after" in html
+
+    def test_nothing_leads_to_a_range_that_is_still_to_come(self, feature: Feature, teammate: Client) -> None:
+        since = NOW - timedelta(hours=1)
+        html = page(
+            teammate, f"/features/support-chat/?from={since:%Y-%m-%dT%H:%M:%SZ}&to=2030-01-01T00:00:00Z"
+        )
+
+        assert "The range before" in html
+        assert "The range after" not in html
+
     def test_a_moment_shows_the_same_tomorrow(self, feature: Feature, teammate: Client) -> None:
         make_traffic(feature, at=NOW - timedelta(minutes=5), count=20, over=0, milestone="first_token")
         address = f"/features/support-chat/?window=1h&at={NOW:%Y-%m-%dT%H:%M:%SZ}"
