@@ -42,6 +42,7 @@ STATES: Final[dict[str, tuple[str, str]]] = {
 register.filter("duration", formats.duration)
 register.filter("limit_ms", formats.limit)
 register.filter("count", formats.count)
+register.filter("unbroken", formats.unbroken)
 register.filter("objective", formats.objective)
 register.filter("window_words", formats.window_words)
 
