@@ -183,6 +183,8 @@ def incident(now: datetime, summary: str, **overrides: object) -> Incident:
         "rule": "burn_rate",
         "summary": summary,
         "opened_at": now - timedelta(minutes=12),
+        "cause": {"component": summary[:200], "allocated_ms": 800, "observed_ms": 2100},
+        "changes": [{"kind": "release", "at": now.isoformat(), "text": f"Release {summary}"[:300]}],
     }
     return Incident(**{**values, **overrides})
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import count
 from types import SimpleNamespace
@@ -20,7 +21,16 @@ from django.utils import timezone
 from django.utils.safestring import SafeString, mark_safe
 from django.views.decorators.http import require_safe
 
-from alerts.contexts.incidents import IncidentLine, target_name
+from alerts.contexts.incidents import (
+    IncidentLine,
+    IncidentList,
+    Log,
+    LogEntry,
+    incident_page,
+    target_name,
+)
+from alerts.forms import NoteForm
+from alerts.models import Incident
 from alerts.silences import Hold
 from budgets.annotation_forms import AnnotationForm
 from budgets.charts.frame import Size
@@ -242,6 +252,7 @@ def _components(now: datetime) -> dict[str, dict[str, dict[str, Any]]]:
             **{f"{field.label}, refused": {"field": field} for field in wrong},
         },
         "form_errors": {"Refused": {"form": wrong}},
+        **{name: {"As on every page": {}} for name in ("account", "theme", "zone", "shortcuts")},
     }
 
 
@@ -288,6 +299,16 @@ def _regions(now: datetime) -> dict[str, dict[str, dict[str, Any]]]:
         )
         for name, incident in samples.incidents(now).items()
     ]
+    incidents = {
+        name: {
+            "page": replace(
+                incident_page(incident, can_edit=name != "Acknowledged", now=now),
+                log=_log(now, "Opened", incident.summary),
+            ),
+            "note_form": NoteForm(auto_id=f"note_{incident.pk}_%s"),
+        }
+        for name, incident in samples.incidents(now).items()
+    }
     teams = [SimpleNamespace(slug="assistants", name="Assistants")]
     root, nobody = (
         SimpleNamespace(is_superuser=is_root, email="ada@example.com") for is_root in (True, False)
@@ -304,6 +325,7 @@ def _regions(now: datetime) -> dict[str, dict[str, dict[str, Any]]]:
         },
         "budgets/feature/verdict.html": pages,
         "budgets/feature/tiles.html": {name: pages[name] for name in list(pages)[:7]},
+        "budgets/feature/tabs.html": {name: pages[name] for name in ("At risk", "No data")},
         "budgets/feature/components.html": pages,
         "budgets/feature/burn_rates.html": {
             name: pages[name] for name in ("Keeps its promise", "At risk", "Breached", "No data")
@@ -337,11 +359,19 @@ def _regions(now: datetime) -> dict[str, dict[str, dict[str, Any]]]:
             "None": {"feature": features["At risk"], "lines": [], "as_of": now},
             "Some": {"feature": features["At risk"], "lines": lines[:3], "has_more": True, "as_of": now},
         },
+        **{
+            f"alerts/incident/{name}.html": incidents
+            for name in ("verdict", "actions", "facts", "cause", "told", "log")
+        },
+        "alerts/incidents/verdict.html": {
+            "Nothing yet": {"list": _incidents([], now, total=0)},
+            "Some are open": {"list": _incidents(lines, now, total=len(lines))},
+        },
         "alerts/incidents/list.html": {
-            "Every state, and summaries that mean harm": {"list": _incidents(lines, total=len(lines))},
-            "Nothing yet": {"list": _incidents([], total=0)},
-            "All clear": {"list": _incidents([], total=3, state="open")},
-            "No match": {"list": _incidents([], total=3, state="resolved")},
+            "Every state, and summaries that mean harm": {"list": _incidents(lines, now, total=len(lines))},
+            "Nothing yet": {"list": _incidents([], now, total=0)},
+            "All clear": {"list": _incidents([], now, total=3, state="open")},
+            "No match": {"list": _incidents([], now, total=3, state="resolved")},
         },
     }
 
@@ -357,13 +387,23 @@ def _message(level: str, text: str) -> Any:
     return Message(text)
 
 
-def _incidents(lines: list[IncidentLine], *, total: int, state: str = "") -> Any:
-    return SimpleNamespace(
+def _incidents(lines: list[IncidentLine], now: datetime, *, total: int, state: str = "") -> IncidentList:
+    numbers = Counter(line.incident.state for line in lines)
+    return IncidentList(
+        page=Paginator([line.incident for line in lines], 25).get_page(1),
         lines=lines,
-        total=total,
+        states=[(str(one), str(one.label), numbers[one]) for one in Incident.State],
+        chosen_state=state,
         features=[line.incident.feature for line in lines],
         chosen_feature=None,
-        chosen_state=state,
-        states=[(one, one.capitalize(), total) for one in ("open", "acknowledged", "resolved")],
-        page=Paginator(range(total), 25).get_page(1),
+        total=total,
+        as_of=now,
     )
+
+
+def _log(now: datetime, *texts: str) -> Log[LogEntry]:
+    """The opening, hundreds of steps between, and the latest."""
+    entries = [
+        LogEntry("✕", text, now, note=text, decided_by="1 hour: burn rate 15.2× over 13.4×") for text in texts
+    ]
+    return Log(entries[:1], 240, entries[1:])
