@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 .NOTPARALLEL:
 # Every command starts many processes: without a cache of what was compiled, each compiles all of it again.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help demo serve test lint bench lock venv venv-dev chromium
+.PHONY: help demo serve test lint bench screenshots lock venv venv-dev chromium
 
 help: ## list the commands
 	@echo "Latency Dashboard. Commands:"
@@ -52,6 +52,9 @@ lint: venv-dev ## check style, types, imports, migrations, templates and deploym
 
 bench: chromium ## measure what it can take and how it answers (SCALE=large: a hundred million measurements)
 	@exec $(BIN)/python -m benchmarks $(ARGS)
+
+screenshots: chromium ## take the pictures of README and docs anew, of a demo of their own
+	@$(BIN)/python -m tests.screenshots
 
 lock: venv ## compile the requirements files from pyproject.toml (ARGS=--upgrade for newer versions)
 	@$(PIP) install 'uv~=$(UV_VERSION)'

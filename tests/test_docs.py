@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests import screenshots
+
 PROJECT = Path(__file__).parent.parent
 PAGES = sorted([*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md")])
 NAMES = [str(page.relative_to(PROJECT)) for page in PAGES]
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
+_PICTURE = re.compile(r'(?:src|srcset)="([^"]+)"')
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -59,3 +62,14 @@ def test_every_page_is_in_the_index() -> None:
         if page.is_relative_to(PROJECT / "docs") and "adr" not in page.parts and page.name != "README.md"
     }
     assert {page for page in pages if f"({page})" not in index} == set()
+
+
+def test_pictures_are_those_that_the_script_takes_in_both_themes() -> None:
+    shown = {
+        (page.parent / target).resolve() for page in PAGES for target in _PICTURE.findall(page.read_text())
+    }
+    taken = {screenshots.IMAGES / name for name in screenshots.names()}
+    assert shown == taken == set(screenshots.IMAGES.iterdir())
+    assert [path.name for path in taken if path.read_bytes()[:8] != b"\x89PNG\r\n\x1a\n"] == []
+    # Together they are fetched by whoever looks at the README.
+    assert max(path.stat().st_size for path in taken) < 400_000

@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 Theme = Literal["light", "dark"]
 BRIEFLY: Sequence[tuple[Theme, int]] = (("light", 1280), ("dark", 390))
 EVERYWHERE: Sequence[tuple[Theme, int]] = (("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390))
-WIDTHS = (390, 320, 1280)
+WIDTHS = (390, 320, 768, 1280)
 HEIGHT = 900
 
 _AXE = AXE_FILE_PATH.read_text()

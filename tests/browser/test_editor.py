@@ -214,16 +214,8 @@ def test_axe_finds_nothing_nothing_scrolls_sideways_and_every_target_can_be_hit(
     def look(name: str) -> None:
         found.extend(faults_of(page, name))
 
-    for address in (
-        "/features/new/",
-        "/features/new/?kind=interactive_chat",
-        "/features/support-chat/edit/",
-        "/features/support-chat/versions/",
-        "/features/support-chat/archive/",
-        "/archived/",
-    ):
-        visit.go(address)
-        look(address)
+    visit.go("/features/new/?kind=interactive_chat")
+    look("a template")
     visit.go("/features/support-chat/edit/")
     page.get_by_label("Allocation, ms").nth(2).fill("fast")
     page.get_by_label("Allocation, ms").nth(1).fill("9 s")

@@ -10,8 +10,6 @@ from alerts.models import Incident
 from budgets.models import Feature, Membership
 from tests.alerts.scenes import burn, look, overrun
 from tests.browser.conftest import Visit
-from tests.browser.faults import SMALL_TARGETS as _SMALL_TARGETS  # noqa: F401
-from tests.browser.faults import faults_of
 from tests.factories import make_channel, make_feature, make_team, make_traffic
 from tests.people import PASSWORD, make_person
 
@@ -96,30 +94,6 @@ def test_a_chart_fits_its_place_whatever_changed_its_width(visit: Visit, feature
         two_frames = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
         page.evaluate(two_frames)
         assert page.evaluate(_LAYOUTS) == at[width], (width, theme)
-
-
-def test_axe_finds_nothing_nothing_scrolls_sideways_and_every_target_can_be_hit(
-    visit: Visit, feature: Feature
-) -> None:
-    page, found = visit.page, []
-    incident = Incident.objects.get()
-    visit.go("/login/")
-    for address in (
-        "/login/",
-        "/",
-        "/features/support-chat/",
-        "/incidents/",
-        incident.get_absolute_url(),
-        "/nowhere/",
-    ):
-        if address == "/":
-            visit.log_in(EMAIL, PASSWORD)
-        visit.go(address)
-        visit.draw_all_charts()
-        found += faults_of(page, address)
-    # The browser tells of the page that is not there; that is what was asked for.
-    visit.complaints[:] = [each for each in visit.complaints if "/nowhere/" not in each]
-    assert found == [], "\n".join(found)
 
 
 def test_the_page_stays_current_and_keeps_what_a_person_opened(visit: Visit, feature: Feature) -> None:

@@ -7,7 +7,6 @@ import subprocess
 from io import StringIO
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from django.conf import LazySettings
 from django.core.management import call_command
 from django.utils import timezone
@@ -16,9 +15,9 @@ from playwright.sync_api import Locator, Page, expect
 from budgets import rollups
 from budgets.models import Membership
 from tests.browser.conftest import Visit
-from tests.browser.test_pages import _SMALL_TARGETS
+from tests.browser.faults import faults_of
 from tests.factories import make_feature, make_team
-from tests.people import PASSWORD, make_person
+from tests.people import make_person
 from tests.receivers import WebhookReceiver, webhook_receiver
 
 __all__ = ["webhook_receiver"]
@@ -103,25 +102,15 @@ def test_the_start_page_tells_what_is_wrong_and_what_arrived_on_a_phone_and_in_t
     team = make_team(slug="assistants", name="Assistants")
     make_person("ada@example.com", team=team, role=Membership.Role.ADMIN)
     make_feature(team=team, slug="support-chat", name="x" * 200, now=timezone.now())
-    page, found = visit.page, []
+    page = visit.page
+    found: list[str] = []
 
     def look(what: str) -> None:
         page.evaluate("document.querySelectorAll('main details').forEach((each) => (each.open = true))")
-        for theme, width in (("light", 1280), ("dark", 390)):
-            page.set_viewport_size({"width": width, "height": 900})
-            page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-            for violation in Axe().run(page).response["violations"]:
-                nodes = [node["html"][:200] for node in violation["nodes"][:3]]
-                found.append(f"{what} {theme} {width}: {violation['id']}: {violation['help']} {nodes}")
-        for width in (320, 390, 768, 1280):
-            page.set_viewport_size({"width": width, "height": 900})
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            if wide > width:
-                found.append(f"{what}: {wide} px wide at {width}")
-            found.extend(f"{what} at {width}: {one} is too small" for one in page.evaluate(_SMALL_TARGETS))
+        found.extend(faults_of(page, what))
 
+    visit.enter("ada@example.com")
     visit.go("/features/support-chat/start/")
-    visit.log_in("ada@example.com", PASSWORD)
     look("waiting")
     page.get_by_role("button", name="Make a key").click()
 

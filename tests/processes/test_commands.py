@@ -12,7 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +57,17 @@ class Command:
             return answer.status, answer.read().decode()
         except OSError:
             return 0, ""
+        finally:
+            connection.close()
+
+    def headers_of(self, path: str) -> Mapping[str, str]:
+        """What a browser that can inflate is told beside a file."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", path, headers={"Accept-Encoding": "gzip"})
+            answer = connection.getresponse()
+            answer.read()
+            return answer.headers
         finally:
             connection.close()
 
@@ -141,6 +152,15 @@ def test_the_demo_comes_up_with_its_history_and_ctrl_c_ends_all_of_it(copy: Path
         assert (status, "<form" in page) == (200, True)
         assert demo.says("Log in as demo@example.com with password latency-demo")
 
+        # Static files are named by what is in them, so browsers keep them for ever; and they come compressed.
+        files = re.findall(r'(?:href|src)="(/static/[^"]+\.(?:css|js|svg))"', page)
+        assert len(files) >= 4
+        for path in files:
+            assert re.search(r"\.[0-9a-f]{12}\.\w+$", path), path
+            headers = demo.headers_of(path)
+            assert headers["Cache-Control"] == "max-age=315360000, public, immutable", path
+            assert (headers["Content-Encoding"], headers["Vary"]) == ("gzip", "Accept-Encoding"), path
+
         # 2. The API: four features, four weeks of them.
         key = demo.make_key()
         status, answer = demo.ask("GET", "/api/v1/features", key=key)
@@ -171,31 +191,28 @@ def test_the_demo_comes_up_with_its_history_and_ctrl_c_ends_all_of_it(copy: Path
         demo.assert_nothing_is_left()
 
 
-def test_kill_9_of_make_leaves_no_process_and_the_data_stays(copy: Path):
+def test_a_second_command_is_told_who_runs_the_first_and_kill_9_leaves_no_process_and_the_data_stays(
+    copy: Path,
+):
     with running(copy, "serve") as first:
         first.wait_until_up()
         key = first.make_key()
-        first.make.kill()
-
-        first.assert_nothing_is_left()
-
-    with running(copy, "serve") as second:
-        second.wait_until_up()
-        assert second.ask("GET", "/api/v1/features", key=key)[0] == 200
-
-        os.killpg(second.make.pid, signal.SIGKILL)
-
-        second.assert_nothing_is_left()
-
-
-def test_a_second_command_on_the_same_data_is_told_who_runs_the_first(copy: Path):
-    with running(copy, "serve") as first:
-        first.wait_until_up()
         with running(copy, "serve") as second:
             assert second.make.wait(timeout=60) != 0
 
             assert re.search(r"Process \d+ is already running on the data folder", second.output.read_text())
             assert first.ask("GET", "/healthz")[0] == 200
+        first.make.kill()
+
+        first.assert_nothing_is_left()
+
+    with running(copy, "serve") as again:
+        again.wait_until_up()
+        assert again.ask("GET", "/api/v1/features", key=key)[0] == 200
+
+        os.killpg(again.make.pid, signal.SIGKILL)
+
+        again.assert_nothing_is_left()
 
 
 def test_a_port_in_use_is_an_error_before_anything_starts(copy: Path):
