@@ -168,6 +168,9 @@ def test_the_overview_sends_as_many_queries_for_few_features_as_for_many(run: Ru
     assert few["queries"]["value"] == many["queries"]["value"] > 5
     assert few["size"]["value"] < many["size"]["value"]
     assert run.row("pages", "feature over 28 days")[""]["value"] > 0
+    charts = [row["label"] for row in run.document["benchmarks"]["pages"]["rows"] if "chart" in row["label"]]
+    assert len(charts) == len(set(charts)) > 6
+    assert "its chart heatmap" in charts
 
 
 @pytest.mark.processes
