@@ -9,8 +9,10 @@ parent is not waited for.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 import numpy as np
 
@@ -102,6 +104,53 @@ def slots(parent: np.ndarray, start: np.ndarray, end: np.ndarray) -> Slots:
         is_on_path[taken] = True
         is_next = np.isin(parent, taken)
     return Slots(low, high, own, is_on_path)
+
+
+def slots_of_one(parent: np.ndarray, start: np.ndarray, end: np.ndarray) -> Slots:
+    """What `slots` gives, of one request whose root comes first. Span by span, so that thousands of calls below one
+    another, or side by side, take milliseconds; of many requests at once `slots` is the faster.
+    """
+    end = np.maximum(start, end)
+    starts, ends = start.tolist(), end.tolist()
+    low, high = start.copy(), end.copy()
+    own = np.zeros_like(high)
+    is_on_path = np.zeros(len(parent), dtype=bool)
+    children: dict[int, list[int]] = defaultdict(list)
+    for span, above in enumerate(parent.tolist()):
+        children[above].append(span)
+    left = list(children[NO_PARENT])
+    is_on_path[left] = True
+    while left:
+        of = left.pop()
+        since, until = low[of], high[of]
+        own[of] = until - since
+        by_end = sorted(children[of], key=ends.__getitem__, reverse=True)
+        active: list[tuple[float, float, int]] = []
+        place = 0
+        while True:
+            while place < len(by_end) and ends[by_end[place]] >= until and ends[by_end[place]] > since:
+                heappush(active, _by_start(by_end[place], starts, ends))
+                place += 1
+            if not active or active[0][0] >= until:
+                # None of these began before: what ended last before then, if it reaches into the parent's time.
+                active.clear()
+                if place == len(by_end) or ends[by_end[place]] <= since:
+                    break
+                reach = ends[by_end[place]]
+                while place < len(by_end) and ends[by_end[place]] == reach:
+                    heappush(active, _by_start(by_end[place], starts, ends))
+                    place += 1
+            child = heappop(active)[2]
+            high[child] = min(ends[child], until)
+            low[child] = until = max(starts[child], since)
+            own[of] -= high[child] - until
+            is_on_path[child] = True
+            left.append(child)
+    return Slots(low, high, own, is_on_path)
+
+
+def _by_start(span: int, starts: list[float], ends: list[float]) -> tuple[float, float, int]:
+    return starts[span], -ends[span], span
 
 
 def own_stretches(parent: np.ndarray, found: Slots) -> list[list[tuple[float, float]]]:

@@ -18,12 +18,12 @@ from uuid import UUID
 import numpy as np
 from django.db import connection, transaction
 
-from .critical_paths import NO_PARENT, own_stretches, slots, without_cycles
+from .critical_paths import NO_PARENT, own_stretches, slots_of_one, without_cycles
 from .limits import limit_histories
 from .models import Feature, Milestone, Status
 from .traced_requests import NO_ID, Calls, arranged, parents_of
 
-MAX_SPANS: Final = 2000
+MAX_SPANS: Final = 5000
 """Of one trace, of all features: the longest. A request of more is a loop that forgot to end."""
 _MINUTE_US: Final = 60_000_000
 _HEX: Final = re.compile(r"[0-9a-f]{32}")
@@ -421,7 +421,7 @@ def _waterfall(
         )
     )
     starts = np.concatenate([[start_us], started_us])
-    found = slots(parent, starts, np.concatenate([[end_us], started_us + calls.duration_us]))
+    found = slots_of_one(parent, starts, np.concatenate([[end_us], started_us + calls.duration_us]))
     waited = [
         tuple(((low - start_us) / 1e3, (high - start_us) / 1e3) for low, high in stretches)
         for stretches in own_stretches(parent, found)

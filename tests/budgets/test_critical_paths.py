@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from budgets.critical_paths import NO_PARENT, Span, critical_path, own_times, without_cycles
+from budgets.critical_paths import (
+    NO_PARENT,
+    Span,
+    critical_path,
+    own_stretches,
+    own_times,
+    slots,
+    slots_of_one,
+    without_cycles,
+)
 
 ROOT = Span("root", 0, 1000)
 
@@ -158,3 +167,23 @@ def test_many_requests_at_once_are_each_as_alone(several):
         expected += list(critical_path(root, children).values())
     own = own_times(without_cycles(np.array(parent)), np.array(start), np.array(end))
     assert own.tolist() == expected
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 12), st.integers(-5, 25), st.integers(0, 15)), min_size=1, max_size=12)
+)
+def test_one_request_span_by_span_is_what_many_are_at_once(calls: list[tuple[int, int, int]]) -> None:
+    parent = without_cycles(np.array([NO_PARENT, *(above % (len(calls) + 1) for above, _, _ in calls)]))
+    start = np.array([0, *(start for _, start, _ in calls)])
+    end = np.array([20, *(start + length for _, start, length in calls)])
+    one, many = slots_of_one(parent, start, end), slots(parent, start, end)
+    assert one.own.tolist() == many.own.tolist()
+    assert one.is_on_path.tolist() == many.is_on_path.tolist()
+    on_path = many.is_on_path
+    assert one.low[on_path].tolist() == many.low[on_path].tolist()
+    assert one.high[on_path].tolist() == many.high[on_path].tolist()
+    # The stretches are what each has, and cover the root without a gap.
+    stretches = own_stretches(parent, one)
+    assert [sum(until - since for since, until in several) for several in stretches] == one.own.tolist()
+    covered = sorted(stretch for several in stretches for stretch in several)
+    assert [since for since, _ in covered] + [20] == [0] + [until for _, until in covered]
