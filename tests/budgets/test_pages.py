@@ -326,6 +326,40 @@ class TestFeaturePage:
         assert "399 good of 400" in text
         assert "3 more may be slow or fail, of 4 allowed" in text
 
+    def test_the_sections_stand_in_the_order_in_which_one_asks(
+        self, measured: Feature, teammate: Client
+    ) -> None:
+        html = page(teammate, measured.get_absolute_url())
+
+        found = re.findall(r'<(?:section|div|dl)[^>]* (?:id|aria-labelledby)="([a-z-]+)"', html)
+        order = [
+            "verdict",
+            "tiles",
+            "open-incidents",
+            "allocation-heading",
+            "latency-heading",
+            "burn-down-heading",
+            "burn-rates-heading",
+            "slow-requests-heading",
+            "slowest-traces-heading",
+            "versions-heading",
+            "annotations-heading",
+            "incidents-heading",
+        ]
+        assert [one for one in found if one in order] == order
+
+    def test_a_tile_says_when_the_error_budget_is_used_up_at_this_pace(
+        self, feature: Feature, teammate: Client
+    ) -> None:
+        # 2 of 600 were bad, a fiftieth of the hundred of late: after n hours 2 + n/3 against 6 + n/6, so 24.
+        make_traffic(feature, at=NOW - timedelta(hours=1), count=100, over=2, milestone="first_token")
+        make_traffic(feature, at=NOW - timedelta(hours=30), count=500, over=0, milestone="first_token")
+
+        text = text_of(page(teammate, feature.get_absolute_url()))
+
+        assert "Exhaustion in 1 d" in text.replace("\N{NO-BREAK SPACE}", " ")
+        assert "Sun 22 Nov, 20:00 UTC, at the pace of the last 6 hours" in text
+
     def test_an_overspent_error_budget_says_by_how_many_requests(
         self, feature: Feature, teammate: Client
     ) -> None:
