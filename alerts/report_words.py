@@ -164,8 +164,11 @@ def _about_close(report: Report) -> list[str]:
     ]
     if not close:
         return []
-    said = [f"{_name(one)} ({formats.percent(used, near=1)})" for used, one in close[:NAMED]]
-    return [f"Most of the error budget was used by {_list(said)}."]
+    said = [
+        f"{_name(one)} ({formats.percent(used, near=1)} of its error budget used)"
+        for used, one in close[:NAMED]
+    ]
+    return [f"Kept with little to spare: {_list(said)}."]
 
 
 def _tightest(one: FeatureReport) -> Promise | None:

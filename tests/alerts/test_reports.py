@@ -303,7 +303,7 @@ def test_the_paragraph_says_who_kept_their_promise_and_why_others_did_not(
         "budget. "
         "Support chat gave its first token within 3 s in 98.2 % of requests, where 99 % was promised (1.3 percentage "
         "points less than the week before); the main cause was tools. "
-        "Most of the error budget was used by Search (80.0 %). "
+        "Kept with little to spare: Search (80.0 % of its error budget used). "
         "Few requests were judged of Rare (12): its figures say little. "
         "There was 1 incident, 42 min."
     )
