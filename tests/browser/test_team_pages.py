@@ -141,9 +141,9 @@ def test_on_a_phone_the_pages_of_a_team_are_a_menu_that_the_keyboard_opens_witho
     expect(navigation.get_by_role("link")).to_have_count(0)
     summary.focus()
     page.keyboard.press("Enter")
-    expect(navigation.get_by_role("link")).to_have_count(10)
+    expect(navigation.get_by_role("link")).to_have_count(11)
     expect(navigation.get_by_role("link", name="Silences")).to_have_attribute("aria-current", "page")
-    for _ in range(6):
+    for _ in range(7):
         page.keyboard.press("Tab")
     expect(navigation.get_by_role("link", name="Channels")).to_be_focused()
     page.keyboard.press("Enter")
@@ -151,14 +151,14 @@ def test_on_a_phone_the_pages_of_a_team_are_a_menu_that_the_keyboard_opens_witho
     phone.close()
 
 
-@pytest.mark.parametrize("width", [1280, 1024])
+@pytest.mark.parametrize("width", [1280, 962])
 def test_on_a_desk_the_pages_of_a_team_are_one_row(visit: Visit, team: Team, width: int) -> None:
     page = visit.page
     page.set_viewport_size({"width": width, "height": 900})
     visit.enter(EMAIL)
     visit.go("/teams/assistants/schedules/")
     navigation = page.get_by_role("navigation", name="Team")
-    expect(navigation.get_by_role("link")).to_have_count(10)
+    expect(navigation.get_by_role("link")).to_have_count(11)
     expect(navigation.locator("[aria-current]")).to_have_text("On call")
     tops = {round(link.bounding_box()["y"]) for link in navigation.get_by_role("link").all()}  # type: ignore[index]
     assert len(tops) == 1
