@@ -9,6 +9,7 @@ from django.http import HttpResponse
 from django.shortcuts import get_object_or_404
 from django.views.decorators.http import require_safe
 
+from budgets import formats
 from budgets.contexts.feature import shown_range
 from budgets.contexts.frame import View, frame_of, page_url
 from budgets.contexts.parts import milestone_name
@@ -58,7 +59,7 @@ def slow_requests(request: PageRequest, slug: str, *, view: View) -> HttpRespons
         parts=PARTS[part or "common"],
         context={
             **context,
-            "range_words": view.range_words(28),
+            "range_words": formats.between(start, end),
             "back_url": back,
             "frame": frame_of(view, [feature]),
             "section": "features",
