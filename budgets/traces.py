@@ -151,12 +151,13 @@ def read_trace(
     visible: Sequence[Feature],
     milestone: str | None = None,
     number: int | None = None,
+    ended_at: datetime | None = None,
 ) -> Trace | list[Feature]:
     """The trace in a feature; where it has nothing of it, the visible features that do.
 
     `milestone` says up to which its critical path is sought; without one, up to the first that was missed, else the
-    last. `number` is that of a request, counted from 1, where a trace has several; without one the slowest is shown.
-    As many statements, however long the trace.
+    last. `number` is that of a request, counted from 1, where a trace has several; without one that of which something ended
+    at `ended_at` is shown, else the slowest. As many statements, however long the trace.
     """
     of = {one.pk: one for one in visible}
     rows = _read(feature, trace_id, list(of))
@@ -167,7 +168,10 @@ def read_trace(
         return [of[pk] for pk in dict.fromkeys(row.feature_id for row in others)]
     requests = _requests(own)
     if number is None or not 1 <= number <= len(requests):
-        number = 1 + max(range(len(requests)), key=lambda at: (requests[at].length_us, -at))
+        number = 1 + max(
+            range(len(requests)),
+            key=lambda at: (requests[at].has_end(ended_at), requests[at].length_us, -at),
+        )
     limits = limit_histories({row.series_id for row in requests[number - 1].rows})
     return Trace(
         trace_id=trace_id,
@@ -277,6 +281,10 @@ class _Request:
     @property
     def length_us(self) -> int:
         return self.end_us - self.start_us
+
+    def has_end(self, at: datetime | None) -> bool:
+        """Whether a milestone was reached, or a call ended, at that instant."""
+        return at is not None and any(_instant(row.ended_us) == at for row in self.rows)
 
 
 def _requests(rows: Sequence[_Row]) -> list[_Request]:

@@ -219,7 +219,11 @@ def _slowest_row(feature: Feature, one: SlowRequest, milestone: str | None) -> S
     word = "Timed out" if one.status == Status.TIMEOUT else "Over" if is_over else "In time"
     url = ""
     if one.trace_id:
-        url = with_query(reverse("trace", args=[feature.slug, one.trace_id]), milestone=milestone)
+        # A trace may hold several requests, such as the turns of a conversation: this one is meant.
+        ended = f"{one.ended_at:%Y-%m-%dT%H:%M:%S.%fZ}"
+        url = with_query(
+            reverse("trace", args=[feature.slug, one.trace_id]), milestone=milestone, ended=ended
+        )
     return SlowestRow(
         trace_id=one.trace_id,
         url=url,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from datetime import datetime
 
 from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse
@@ -14,6 +15,7 @@ from django.views.decorators.http import require_safe
 
 from budgets.contexts import traces as contexts
 from budgets.contexts.frame import page_url
+from budgets.instants import read_instant
 from budgets.models import Feature, Milestone
 from budgets.pages import PageRequest, csv_cell
 from budgets.traces import Trace, read_trace, trace_id_of
@@ -42,6 +44,7 @@ def trace(request: PageRequest, slug: str, trace_id: str, form: str = "html") ->
             visible=visible,
             milestone=milestone,
             number=_number(request.GET.get("request", "")),
+            ended_at=_instant(request.GET.get("ended", "")),
         )
         if known is not None
         else []
@@ -66,6 +69,13 @@ def trace(request: PageRequest, slug: str, trace_id: str, form: str = "html") ->
 
 def _number(text: str) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 6 else None
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        return read_instant(text)
+    except ValueError:
+        return None
 
 
 def _csv(found: Trace) -> HttpResponse:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import datetime, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from budgets import rollups, slow_requests, traced_requests
+from budgets import formats, rollups, slow_requests, traced_requests
 from budgets.models import Feature, Status, Team
 from budgets.slow_requests import Comparison, SlowestRequests, compare_requests, slowest_requests
 from tests.budgets.test_traced_requests import a_request, call, send, trace
@@ -300,6 +302,28 @@ def test_the_page_says_what_slow_requests_have_in_common_and_leads_to_the_slowes
     page = text_of(client, "/features/chat/?window=1h")
     assert "/features/chat/slow-requests/?window=1h&amp;milestone=first_token&amp;part=common" in page
     assert "/features/chat/slow-requests/?window=1h&amp;milestone=first_token&amp;part=slowest" in page
+
+
+def test_each_of_the_slowest_leads_to_itself_where_one_trace_has_several(
+    client: Client, feature: Feature
+) -> None:
+    now = timezone.now()
+    for number, ms in enumerate((5000, 4000)):
+        send(feature, sent(feature, 0, ms, at=now - timedelta(seconds=10 * number)), now=now)
+    page = text_of(client, "/features/chat/slow-requests/?window=1h")
+    urls = [unescape(url) for url in re.findall(r'href="([^"]+/traces/[^"]+)"', page)]
+    assert [
+        re.findall(r"<h1>|Took 5.00 s|after 5.00 s|after 4.00 s", text_of(client, url))[-1] for url in urls
+    ] == [
+        "after 5.00 s",
+        "after 4.00 s",
+    ]
+
+
+def test_the_page_says_which_range_it_is_about(client: Client, feature: Feature) -> None:
+    at = timezone.now().replace(second=0, microsecond=0) - timedelta(hours=2)
+    page = text_of(client, f"/features/chat/slow-requests/?window=1h&at={at:%Y-%m-%dT%H:%M:%SZ}")
+    assert formats.between(at - timedelta(minutes=59), at + timedelta(minutes=1)) in page
 
 
 def test_the_page_says_why_it_has_nothing_to_say(client: Client, feature: Feature) -> None:
