@@ -15,7 +15,7 @@ from .values import naive, rfc3339
 if TYPE_CHECKING:
     from budgets.burn_histories import BurnHistory
 
-_HIGHEST: Final = 6.0
+_HIGHEST: Final = 2.5
 """Of the threshold: for a spike of the short window the axis goes no further, or everything below would be flat."""
 _MARGIN: Final = {"l": 44, "r": 62, "t": 14, "b": 28}
 
