@@ -26,7 +26,7 @@ IMAGES = PROJECT / "docs" / "images"
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTH = 1280
 # Name → how high the picture is at most, in px of the page: what a reader needs of it, and no more.
-HEIGHTS = {"overview": 800, "feature": 1500, "incident": 1300, "trace": 1200, "editor": 1100, "report": 1100}
+HEIGHTS = {"overview": 800, "feature": 1500, "incident": 1300, "trace": 1200, "editor": 1500, "report": 1100}
 _TEAM = "assistants"
 _FEATURE = "support-chat"
 _UP_SECONDS = 900.0
