@@ -25,7 +25,7 @@ from alerts.reports import BudgetChange, DayOfFeature, FeatureReport, Promise, R
 from alerts.wall_clocks import in_zone
 from budgets import formats
 from budgets.burn_rates import State
-from budgets.contexts.frame import asked_environment, page_url
+from budgets.contexts.frame import View, asked_environment, page_url
 from budgets.contexts.parts import milestone_name
 from budgets.differences import Difference
 from budgets.models import Membership, Team
@@ -224,9 +224,15 @@ def _groups(report: Report) -> list[FeatureGroup]:
     found = []
     for one in report.features:
         days = [_cell(day, one_day) for day, one_day in zip(report.period.days, one.days, strict=True)]
-        url = page_url("feature", one.feature.slug, environment=report.environment)
+        url = page_url("feature", one.feature.slug, **_view(report).query)
         found.append(FeatureGroup(one, url, _lines(one, report, changes), days))
     return found
+
+
+def _view(report: Report) -> View:
+    """The report's period, as the pages of its features show it."""
+    start, *_, end = report.period.midnights
+    return View(report.environment, as_of=end, now=end, start=start, end=end)
 
 
 def _lines(one: FeatureReport, report: Report, changes: Iterator[str]) -> list[PromiseLine]:
@@ -237,8 +243,7 @@ def _lines(one: FeatureReport, report: Report, changes: Iterator[str]) -> list[P
             url=page_url(
                 "feature",
                 one.feature.slug,
-                milestone=promise.milestone,
-                environment=report.environment,
+                **{"milestone": promise.milestone, **_view(report).query},
             ),
             state=str(_state(promise)),
             word=promise_word(promise),

@@ -106,10 +106,11 @@ def feature(request: PageRequest, slug: str, *, view: View) -> HttpResponse:
 def feature_chart(request: PageRequest, slug: str, name: str, form: str) -> HttpResponse:
     """A chart of the feature page, as JSON for the page or as CSV for a person."""
     found = _visible_feature(request, slug)
+    draw = _CHARTS.get(name)
+    if draw is None:
+        raise Http404(f"there is no chart {name!r}")
     try:
-        chart = _CHARTS[name](request, found, view_of(request.GET, timezone.now()))
-    except KeyError as error:
-        raise Http404(f"there is no chart {name!r}") from error
+        chart = draw(request, found, view_of(request.GET, timezone.now()))
     except Refusal as refusal:
         return JsonResponse(refusal.document(), status=refusal.status)
     return answer_chart(request, chart, form=form, name=f"{slug}-{name}")

@@ -119,7 +119,8 @@
   function askForRange(change) {
     const [from, to] = [change["xaxis.range[0]"], change["xaxis.range[1]"]];
     if (!from || !to) return;
-    const minute = (at, round) => `${new Date(round(Date.parse(`${at.replace(" ", "T")}Z`) / 6e4) * 6e4).toISOString().slice(0, 19)}Z`;
+    // "2026-11-21 20:00:30.5", and at midnight the day alone.
+    const minute = (at, round) => `${new Date(round(Date.parse(`${at.includes(" ") ? at.replace(" ", "T") : `${at}T00:00`}Z`) / 6e4) * 6e4).toISOString().slice(0, 19)}Z`;
     const detail = { from: minute(from, Math.floor), to: minute(to, Math.ceil) };
     document.dispatchEvent(new CustomEvent("chart:zoomed", { detail }));
   }
