@@ -112,20 +112,6 @@ def burn_rate(bad: int, judged: int, objective: Objective) -> float | None:
     return (int(bad) * denominator) / (int(judged) * numerator)
 
 
-def lasts(remaining_ratio: float | None, rate: float | None, window_days: int) -> timedelta | None:
-    """How long an error budget lasts if it goes on being spent at this burn rate: what is left × window / burn rate.
-
-    None where nothing is left or known, and where it is not spent faster than evenly: a rolling window gives back as
-    much meanwhile.
-
-    >>> lasts(0.6, 14.4, 28), lasts(0.6, 1.0, 28), lasts(-0.1, 2.0, 28)
-    (datetime.timedelta(days=1, seconds=14400), None, None)
-    """
-    if remaining_ratio is None or remaining_ratio <= 0 or rate is None or rate <= 1:
-        return None
-    return timedelta(days=window_days) * remaining_ratio / rate
-
-
 def max_burn_rate(objective: Objective) -> float:
     """The burn rate when everything is bad; no factor at or above it can ever fire.
 

@@ -270,7 +270,7 @@ def _regions(now: datetime) -> dict[str, dict[str, dict[str, Any]]]:
     def listed(names: list[str], state: str = "") -> dict[str, Any]:
         chosen = [features[name] for name in names]
         return {
-            "overview": overview(chosen, by_feature, hours, view=view, chosen_state=state),
+            "overview": overview(chosen, by_feature, hours, {}, view=view, chosen_state=state),
             "can_create": True,
         }
 

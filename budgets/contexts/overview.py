@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -10,7 +10,9 @@ from itertools import groupby
 
 from budgets import formats
 from budgets.burn_rates import State, error_budget_ratio
+from budgets.exhaustion import Forecast
 from budgets.histogram import AtLeast
+from budgets.histories import Target
 from budgets.models import Feature, Milestone
 from budgets.sparklines import HOURS
 from budgets.status import ComponentStatus, FeatureStatus
@@ -23,7 +25,6 @@ from .parts import (
     WORST_FIRST,
     Bullet,
     bullet,
-    exhaustion,
     milestone_name,
     percentile_of,
     plural,
@@ -47,6 +48,7 @@ class OverviewLine:
     bullet: Bullet
     worst: ComponentStatus | None
     sparkline: Sparkline | None
+    forecast: Forecast | None
 
     @property
     def budget_ms(self) -> float | None:
@@ -66,9 +68,10 @@ class OverviewLine:
 
     @property
     def gone_in(self) -> str:
-        """How long the error budget lasts at its present pace, in words; nothing where it outlasts its window."""
-        left = exhaustion(self.status)
-        return "" if left is None else f"gone in {formats.lasting(left.total_seconds(), parts=1)}"
+        """How long the error budget lasts at its present pace, in words; nothing where it may outlast its window."""
+        if self.forecast is None or not self.forecast.turns_in_hours or self.forecast.latest_hours is None:
+            return ""
+        return f"gone in {formats.lasting(self.forecast.turns_in_hours * 3600, parts=1)}"
 
     @property
     def remaining_ratio(self) -> float | None:
@@ -203,6 +206,7 @@ def overview(
     features: Sequence[Feature],
     statuses: dict[int, dict[str, FeatureStatus]],
     hourly: dict[tuple[int, str], list[Counts]],
+    forecasts: Mapping[Target, Forecast],
     *,
     view: View,
     chosen_state: str,
@@ -210,7 +214,7 @@ def overview(
     """The overview of features by their statuses and their last hours; it asks the database nothing."""
     found = [(feature, statuses.get(feature.pk, {})) for feature in features]
     query = view.query
-    rows = [_overview_row(feature, by_milestone, hourly, query) for feature, by_milestone in found]
+    rows = [_overview_row(feature, by_milestone, hourly, forecasts, query) for feature, by_milestone in found]
     rows.sort(key=_badness)
     return Overview(
         environment=view.environment,
@@ -225,11 +229,19 @@ def _overview_row(
     feature: Feature,
     by_milestone: dict[str, FeatureStatus],
     hourly: dict[tuple[int, str], list[Counts]],
+    forecasts: Mapping[Target, Forecast],
     query: dict[str, str | None],
 ) -> OverviewRow:
     url = page_url("feature", feature.slug, **query)
     lines = [
-        _overview_line(feature, url, by_milestone[milestone], hourly.get((feature.pk, milestone), ()), query)
+        _overview_line(
+            feature,
+            url,
+            by_milestone[milestone],
+            hourly.get((feature.pk, milestone), ()),
+            forecasts.get((feature.pk, f"milestone:{milestone}")),
+            query,
+        )
         for milestone in Milestone.values
         if milestone in by_milestone
     ]
@@ -241,6 +253,7 @@ def _overview_line(
     feature_url: str,
     status: FeatureStatus,
     hours: Sequence[Counts],
+    forecast: Forecast | None,
     query: dict[str, str | None],
 ) -> OverviewLine:
     name = milestone_name(status.milestone)
@@ -264,6 +277,7 @@ def _overview_line(
         bullet=bullet(percentile, limit_ms, str(status.state), label),
         worst=worst_component(status.components),
         sparkline=sparkline(hours, error_budget_ratio(budget.objective)) if budget else None,
+        forecast=forecast,
     )
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
 from decimal import Decimal
 from typing import Final
 
 from budgets import charts
-from budgets.burn_rates import Objective, State, lasts
+from budgets.burn_rates import Objective, State
 from budgets.histogram import AtLeast
 from budgets.models import Milestone
-from budgets.status import ComponentStatus, FeatureStatus
+from budgets.status import ComponentStatus
 
 # Worst first; what is silent comes before what is well, because nobody would scroll down to it.
 WORST_FIRST: Final = {
@@ -25,8 +24,6 @@ WORST_FIRST: Final = {
 BAD: Final = (State.BREACHED, State.AT_RISK)
 # A p99 of fewer requests than this is one of the slowest two.
 FEW: Final = 100
-PACE_WINDOW: Final = "6h"
-LEAST_BAD: Final = 5
 # The latency budget stands at this share of a bullet's width, so that bullets of one column compare.
 _LIMIT_AT: Final = 62.0
 
@@ -85,16 +82,6 @@ def worst_component(components: Iterable[ComponentStatus]) -> ComponentStatus | 
     """The component that is furthest over its allocation; None where none is breached or at risk."""
     bad = [c for c in components if c.state in BAD]
     return min(bad, key=lambda c: (WORST_FIRST[c.state], -(over_ratio(c) or 0.0), c.component), default=None)
-
-
-def exhaustion(status: FeatureStatus) -> timedelta | None:
-    """How long the error budget lasts at the pace of the last six hours; None where that exhausts nothing, or where
-    fewer than five bad requests tell no pace."""
-    budget, spent = status.latency_budget, status.error_budget
-    pace = next((rate for rate in status.burn_rates or () if rate.window == PACE_WINDOW), None)
-    if budget is None or spent is None or pace is None or pace.bad < LEAST_BAD:
-        return None
-    return lasts(spent.remaining_ratio, pace.burn_rate, budget.window_days)
 
 
 def over_ratio(component: ComponentStatus) -> float | None:

@@ -20,6 +20,7 @@ from budgets.contexts.marks import change_markers
 from budgets.contexts.parts import milestone_name
 from budgets.distributions import get_distribution
 from budgets.errors import Refusal
+from budgets.forecasts import get_forecasts
 from budgets.limits import budgets_in_force
 from budgets.models import Feature, Milestone, Series
 from budgets.pages import PageRequest, answer_chart, answer_page, own_address
@@ -36,17 +37,19 @@ from budgets.views.viewing import with_view
 def overview(request: PageRequest, *, view: View) -> HttpResponse:
     """Every feature that the person may see, worst first."""
     features = visible_features(request.user)
+    statuses = get_overview(
+        features,
+        environment=view.environment,
+        now=view.now,
+        at=view.as_of,
+        window=view.length,
+        with_component_percentiles=False,
+    )
     page = overview_context.overview(
         features,
-        get_overview(
-            features,
-            environment=view.environment,
-            now=view.now,
-            at=view.as_of,
-            window=view.length,
-            with_component_percentiles=False,
-        ),
+        statuses,
         hourly_counts(features, environment=view.environment, now=view.as_of),
+        get_forecasts(statuses, environment=view.environment, at=view.as_of),
         view=view,
         chosen_state=request.GET.get("state", ""),
     )
@@ -205,13 +208,16 @@ def _burn_down(request: PageRequest, found: Feature, view: View) -> Chart:
 def _burn_rate(request: PageRequest, found: Feature, view: View) -> Chart:
     milestone = _milestone(request)
     budget = feature_context.budget_in_force(found, milestone, view)
-    tiers = {tier.long: tier for tier in tiers_for(budget.objective, budget.window_days)}
+    asked = request.GET.get("tier", "")
+    tier = next((one for one in tiers_for(budget.objective, budget.window_days) if one.long == asked), None)
+    if tier is None:
+        raise Http404(f"there is no tier {asked!r:.100}")
     history = get_burn_history(
         found,
         milestone=milestone,
         environment=view.environment,
         objective=budget.objective,
-        tier=tiers[request.GET.get("tier", "")],
+        tier=tier,
         at=view.as_of,
         now=view.now,
     )

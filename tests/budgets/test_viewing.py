@@ -246,12 +246,13 @@ class TestPages:
         self, feature: Feature, teammate: Client
     ) -> None:
         make_traffic(feature, at=NOW - timedelta(days=10), count=2000, over=0, milestone="first_token")
-        make_traffic(feature, at=NOW - timedelta(hours=1), count=100, over=4, milestone="first_token")
-        assert "gone in" not in text_of(page(teammate, "/")), "four bad requests tell no pace"
-        make_traffic(feature, at=NOW - timedelta(hours=1), count=1, over=1, milestone="first_token")
+        make_traffic(feature, at=NOW - timedelta(hours=1), count=100, over=2, milestone="first_token")
+        assert "gone in" not in text_of(page(teammate, "/")), "two bad requests may be chance"
+        make_traffic(feature, at=NOW - timedelta(hours=1), count=20, over=18, milestone="first_token")
 
-        # 5 of 2101 bad, 21.01 allowed: 76 % left; 5 of 101 in six hours burn 4.95 times as fast as evenly.
-        assert "76.2 % gone in 4 d" in text_of(page(teammate, "/"))
+        overview = text_of(page(teammate, "/"))
+        # 20 of 2120 bad, 21.2 allowed. At 20 bad in 120 requests of six hours, the rest lasts less than one hour.
+        assert "5.66 % gone in 1 h" in overview
 
     @pytest.mark.parametrize("address", ["/", "/features/support-chat/"])
     def test_a_range_that_cannot_be_is_answered_in_the_frame_with_ways_on(
