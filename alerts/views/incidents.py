@@ -9,6 +9,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils import timezone
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_POST, require_safe
 
 from alerts import incidents
@@ -87,6 +88,7 @@ def _page(request: PageRequest, found: Incident, note_form: NoteForm) -> HttpRes
 
 @login_required
 @require_safe
+@gzip_page
 def incident_chart(request: PageRequest, pk: int, name: str, form: str) -> HttpResponse:
     """Percentiles of what the incident is about, or of its cause, around it."""
     now = timezone.now()

@@ -181,10 +181,11 @@ def duration_heatmap(
 
 
 def log_ticks(low_ms: float, top_ms: float) -> list[float]:
-    """Round durations between two bounds on a logarithmic axis: 1, 2, 5 of each power of ten, or the powers alone.
+    """Round durations between two bounds on a logarithmic axis: nine at most, of as many of each power of ten as that
+    allows.
 
-    >>> log_ticks(90, 1200)
-    [100.0, 200.0, 500.0, 1000.0]
+    >>> log_ticks(90, 2200)
+    [100.0, 200.0, 500.0, 1000.0, 2000.0]
     """
     powers = range(math.floor(math.log10(low_ms)), math.ceil(math.log10(top_ms)) + 1)
     factors: tuple[float, ...]

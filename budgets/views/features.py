@@ -6,6 +6,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404
 from django.utils import timezone
+from django.views.decorators.gzip import gzip_page
 from django.views.decorators.http import require_safe
 
 from budgets import charts
@@ -106,6 +107,7 @@ def feature(request: PageRequest, slug: str, *, view: View) -> HttpResponse:
 
 @login_required
 @require_safe
+@gzip_page
 def feature_chart(request: PageRequest, slug: str, name: str, form: str) -> HttpResponse:
     """A chart of the feature page, as JSON for the page or as CSV for a person."""
     found = _visible_feature(request, slug)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import re
 from collections.abc import Iterator
@@ -498,6 +499,18 @@ class TestCharts:
 
         assert (again.status_code, again.content) == (304, b"")
         assert "private" in first["Cache-Control"]
+
+    def test_a_chart_travels_compressed_and_is_still_not_sent_twice(
+        self, feature: Feature, teammate: Client
+    ) -> None:
+        plain = teammate.get(CHARTS[-1])
+        first = teammate.get(CHARTS[-1], HTTP_ACCEPT_ENCODING="gzip")
+        again = teammate.get(CHARTS[-1], HTTP_ACCEPT_ENCODING="gzip", HTTP_IF_NONE_MATCH=first["ETag"])
+
+        assert first["Content-Encoding"] == "gzip"
+        assert len(first.content) < len(plain.content) / 2
+        assert gzip.decompress(first.content) == plain.content
+        assert again.status_code == 304
 
     def test_new_measurements_change_the_tag(self, feature: Feature, teammate: Client) -> None:
         first = teammate.get(CHARTS[-1])
