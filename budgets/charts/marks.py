@@ -163,8 +163,8 @@ def _drawn(
         for group in groups:
             at_px = _px(group[0].at, start, end, plot_px)
             text = f"{len(group)} changes"
-            if len(group) == 1:
-                text = _cut(group[0].text, at_most)
+            if (name := _common_name(group)) is not None:
+                text = _cut(name, at_most)
                 if not group[0].is_step:
                     text = _fitting(text, max(at_px, plot_px - at_px) - _LABEL_OFF_PX)
             place = rows.place(at_px, text)
@@ -176,6 +176,12 @@ def _drawn(
     lined = [one for group in groups for one in (group if len(group) <= _LINED else (group[0], group[-1]))]
     lined.sort(key=lambda one: one.at)
     return [_line(one) for one in _apart(lined, start, end, plot_px)], found
+
+
+def _common_name(group: Sequence[Marker]) -> str | None:
+    """The name of one alone, and that of a release beside the deploy that brought it: "v411", "v411: longer prompts"."""
+    first, *rest = sorted((one.text for one in group), key=len)
+    return first if all(text.startswith((f"{first}:", f"{first} ")) for text in rest) else None
 
 
 def _groups(

@@ -107,6 +107,13 @@ def test_neighbours_that_have_no_room_are_told_by_their_number() -> None:
     assert [one["text"] for one in apart] == ["v0", "v1", "v2"]
 
 
+def test_a_release_and_the_deploy_that_brought_it_have_one_name() -> None:
+    release, deploy = Marker(START + HOUR / 2, "v411"), Marker(START + HOUR / 2, "v411: longer prompts")
+    assert [label["text"] for label in draw([release, deploy], "small").annotations] == ["v411"]
+    other = Marker(START + HOUR / 2, "v41")
+    assert [label["text"] for label in draw([release, other], "small").annotations] == ["2 changes"]
+
+
 def test_the_narrower_the_chart_the_more_stand_together() -> None:
     marks = draw(marked(*range(1, 41), text="release {}"))
     numbers = [len(labels) for _, labels in variants(marks, "large")]
