@@ -77,7 +77,10 @@ def test_with_redis_away_a_post_is_answered_and_its_roll_up_follows_when_redis_i
     installation: Installation,
 ):
     worker, beat = installation.processes["worker"], installation.processes["beat"]
+    said_before = len(installation.log_of("worker"))
     installation.servers.stop_valkey()
+    # What it had in hand it may still finish; after that nothing reaches it.
+    assert eventually(lambda: "Trying again in" in installation.log_of("worker")[said_before:])
     for _ in range(3):
         answer = installation.post()
         assert answer.status == 200
