@@ -7,6 +7,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
 from django.db.models import Max, Min
 from django.utils import timezone
 from tqdm import tqdm
@@ -62,6 +63,10 @@ class Command(BaseCommand):
         began = time.monotonic()
         self._roll_up(key)
         compact(now=timezone.now())
+        with connection.cursor() as cursor:
+            # So much at once is nothing that PostgreSQL expects: until it has looked by itself, a minute later, it would
+            # plan for empty tables.
+            cursor.execute("ANALYZE")
         self.stdout.write(f"Rolled up in {time.monotonic() - began:.1f} s.")
 
     def _check_retention(self, days: float) -> None:
