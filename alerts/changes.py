@@ -14,6 +14,7 @@ from django.db.models.functions import RowNumber
 
 from budgets import formats
 from budgets.annotations import KINDS
+from budgets.instants import rfc3339
 from budgets.limits import BudgetInForce, budgets_in_force
 from budgets.models import Annotation, Feature, LatencyBudget, Milestone, Series
 from budgets.series import OTHER
@@ -42,7 +43,7 @@ class Change:
         """As JSON keeps it."""
         return {
             "kind": self.kind,
-            "at": f"{self.at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+            "at": rfc3339(self.at),
             "text": self.text,
             "name": self.name,
             "components": list(self.components),

@@ -1,4 +1,4 @@
-"""Instants in documents."""
+"""Instants in documents, files and addresses."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def read_instant(value: Any) -> datetime:
     if at.tzinfo is None:
         raise ValueError(value)
     return at
+
+
+def rfc3339(at: datetime) -> str:
+    """The whole second in UTC, e.g. 2026-11-21T20:00:00Z."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -45,36 +45,36 @@ def answer_page(request: PageRequest, *, page: str, parts: str, context: dict[st
     response = render(request, parts if is_partial else page, {**context, "is_partial": is_partial})
     if is_partial:
         response["X-Page-Part"] = "1"
-    return _private(response, "HX-Request")
+    return private(response, "HX-Request")
 
 
 def answer_chart(request: HttpRequest, chart: Chart, *, form: str, name: str) -> HttpResponse:
     """The chart's document with an ETag, or 304 where the browser has it; as "csv" its records to download."""
     if form == "csv":
-        response = HttpResponse(_csv(chart), content_type="text/csv; charset=utf-8")
-        response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
-        return _private(response)
+        return answer_csv(chart.fields, chart.records, name=name)
     body = json.dumps(chart.document(), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     response = HttpResponse(body, content_type="application/json")
     response["ETag"] = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    _private(response)
+    private(response)
     return cast(HttpResponse, get_conditional_response(request, etag=response["ETag"], response=response))
 
 
-def _private(response: HttpResponse, *vary: str) -> HttpResponse:
+def answer_csv(fields: Sequence[str], records: Iterable[Sequence[Any]], *, name: str) -> HttpResponse:
+    """Records under their fields, to download as `name`.csv."""
+    response = HttpResponse(content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    writer = csv.writer(response)
+    writer.writerow(fields)
+    writer.writerows([csv_cell(value) for value in record] for record in records)
+    return private(response)
+
+
+def private(response: HttpResponse, *vary: str) -> HttpResponse:
     """May be kept by the browser alone, which asks before it uses it again."""
     patch_cache_control(response, private=True, no_cache=True)
     if vary:
         patch_vary_headers(response, vary)
     return response
-
-
-def _csv(chart: Chart) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(chart.fields)
-    writer.writerows([csv_cell(value) for value in record] for record in chart.records)
-    return text.getvalue()
 
 
 def csv_cell(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Final
 from alerts.models import Incident
 from budgets.contexts.frame import page_url
 from budgets.contexts.slow_requests import CommonPart, SlowestPart, common_part, slowest_part
+from budgets.instants import rfc3339
 from budgets.slow_requests import compare_requests, slowest_requests
 
 TRACES_SHOWN: Final = 5
@@ -59,7 +60,7 @@ def incident_requests(incident: Incident, *, now: datetime) -> IncidentRequests:
             incident.feature.slug,
             milestone=incident.milestone,
             environment=incident.environment,
-            **{"from": _machine(start), "to": _machine(end)},
+            **{"from": rfc3339(start), "to": rfc3339(end)},
         )
         if incident.milestone
         else "",
@@ -73,7 +74,3 @@ def requests_range(incident: Incident, now: datetime) -> tuple[datetime, datetim
     if incident.attribution:
         start = min(start, datetime.fromisoformat(incident.attribution["from"]))
     return max(start, end - LONGEST), end
-
-
-def _machine(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"

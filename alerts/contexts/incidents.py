@@ -23,7 +23,7 @@ from alerts.silences import Hold, facts_of, holds
 from alerts.summaries import ENDINGS, ending
 from budgets import charts, formats
 from budgets.contexts.frame import View, with_query
-from budgets.contexts.parts import ChartPlace, milestone_name
+from budgets.contexts.parts import ChartPlace, Fact, milestone_name
 from budgets.models import Feature, User
 from budgets.status import WINDOWS
 
@@ -162,16 +162,6 @@ def incident_list(user: User, *, state: str, feature: str, page: str | None, now
 
 
 # One incident
-
-
-@dataclass(frozen=True)
-class Fact:
-    """Something known; `at` is an instant that stands before the text, `url` where the text leads."""
-
-    label: str
-    text: str = ""
-    at: datetime | None = None
-    url: str = ""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from budgets.burn_rates import State
 from budgets.contexts.frame import View, asked_environment, page_url
 from budgets.contexts.parts import milestone_name
 from budgets.differences import Difference
+from budgets.instants import rfc3339
 from budgets.models import Membership, Team
 from budgets.zones import is_zone
 
@@ -398,7 +399,7 @@ def records(report: Report) -> Iterator[list[object]]:
         period.first_day.isoformat(),
         period.last_day.isoformat(),
         period.time_zone,
-        f"{report.as_of:%Y-%m-%dT%H:%M:%SZ}",
+        rfc3339(report.as_of),
     ]
     for one in report.features:
         for promise in one.promises:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.cache import add_never_cache_headers, patch_cache_control
+from django.utils.cache import add_never_cache_headers
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
@@ -25,7 +22,7 @@ from budgets.contexts.frame import asked_environment, environments_of, with_quer
 from budgets.contexts.team import team_context, team_frame
 from budgets.errors import Refusal
 from budgets.models import Feature, Membership, Team, User
-from budgets.pages import PageRequest, csv_cell
+from budgets.pages import PageRequest, answer_csv
 from budgets.roles import Role, has_role
 from budgets.zones import zone_names
 
@@ -34,17 +31,21 @@ TAB = "team-report"
 
 @login_required
 @require_safe
-def team_report(request: PageRequest, slug: str) -> HttpResponse:
-    """The report of a week or a month. An address that does not say all of it leads to the one that does."""
+def team_report(request: PageRequest, slug: str, form: str = "html") -> HttpResponse:
+    """The report of a week or a month, by an address that says all of it; as "csv" its table, a row a promise."""
     frame, now = team_frame(request.user, slug, TAB), timezone.now()
     try:
         asked = contexts.read_address(request.GET, team=frame.team, now=now)
     except ValueError as error:
         page = team_context(frame, TAB, trouble=str(error))
         return render(request, "reports/unreadable.html", page, status=400)
-    if not asked.is_whole:
+    if form == "html" and not asked.is_whole:
         return redirect(asked.url("team-report", frame.team))
-    found = report(team=frame.team, period=asked.period, environment=asked.environment, now=now)
+    period = asked.period
+    found = report(team=frame.team, period=period, environment=asked.environment, now=now)
+    if form == "csv":
+        name = f"{slug}-{period.kind}-{period.first_day.isoformat()}"
+        return answer_csv(contexts.CSV_FIELDS, contexts.records(found), name=name)
     features = Feature.objects.filter(team=frame.team)
     page = team_context(
         frame,
@@ -58,28 +59,6 @@ def team_report(request: PageRequest, slug: str) -> HttpResponse:
         now=now,
     )
     return render(request, "reports/report.html", page)
-
-
-@login_required
-@require_safe
-def team_report_csv(request: PageRequest, slug: str) -> HttpResponse:
-    """The report's table, a row a promise; the same query as the page's."""
-    frame, now = team_frame(request.user, slug, TAB), timezone.now()
-    try:
-        asked = contexts.read_address(request.GET, team=frame.team, now=now)
-    except ValueError as error:
-        page = team_context(frame, TAB, trouble=str(error))
-        return render(request, "reports/unreadable.html", page, status=400)
-    found = report(team=frame.team, period=asked.period, environment=asked.environment, now=now)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(contexts.CSV_FIELDS)
-    writer.writerows([csv_cell(value) for value in record] for record in contexts.records(found))
-    response = HttpResponse(text.getvalue(), content_type="text/csv; charset=utf-8")
-    name = f"{slug}-{asked.period.kind}-{asked.period.first_day.isoformat()}"
-    response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
-    patch_cache_control(response, private=True, no_cache=True)
-    return response
 
 
 @login_required

@@ -7,10 +7,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from budgets import formats
+from budgets.instants import rfc3339
 
 from .frame import HEIGHT_PX, Chart, axis, empty_note, end_labels, make_layout, steps, time_axis
 from .marks import Marker, Marks, draw_marks, marks_sentence, with_base
-from .values import naive, rfc3339
+from .values import naive
 
 if TYPE_CHECKING:
     from budgets.burn_histories import BurnHistory

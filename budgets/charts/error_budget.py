@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from budgets import formats
 from budgets.burn_rates import error_budget
 from budgets.exhaustion import PACE_HOURS, Forecast
+from budgets.instants import rfc3339
 
 from .frame import HEIGHT_PX, Chart, axis, empty_note, end_labels, make_layout, steps, time_axis
 from .marks import Marker, draw_marks, marks_by_step, marks_sentence, with_base
-from .values import naive, rfc3339
+from .values import naive
 
 if TYPE_CHECKING:
     from budgets.status import TimeSeries

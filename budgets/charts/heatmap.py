@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from budgets import formats
 from budgets.histogram import AtLeast
+from budgets.instants import rfc3339
 
 from .frame import (
     FONT_PX,
@@ -22,7 +23,7 @@ from .frame import (
     time_axis,
 )
 from .marks import Marker, Marks, draw_marks, marks_sentence, with_base
-from .values import LINES, as_ms, as_raw, naive, rfc3339
+from .values import LINES, as_ms, as_raw, naive
 
 if TYPE_CHECKING:
     from budgets.distributions import Distribution

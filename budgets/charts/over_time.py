@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from budgets import formats
 from budgets.histogram import AtLeast
+from budgets.instants import rfc3339
 
 from .frame import (
     HEIGHT_PX,
@@ -21,7 +22,7 @@ from .frame import (
     top_of,
 )
 from .marks import Marker, Marks, draw_marks, marks_by_step, marks_sentence, with_base
-from .values import LINES, Percentile, as_ms, as_raw, naive, rfc3339
+from .values import LINES, Percentile, as_ms, as_raw, naive
 
 if TYPE_CHECKING:
     from budgets.status import TimeSeries

@@ -42,9 +42,5 @@ def as_raw(value: Percentile) -> float | str | None:
     return f">={value.ms}" if isinstance(value, AtLeast) else value
 
 
-def rfc3339(at: datetime) -> str:
-    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-
 def naive(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S}"

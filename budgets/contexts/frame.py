@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from budgets import formats
 from budgets.errors import Refusal
-from budgets.instants import read_instant
+from budgets.instants import read_instant, rfc3339
 from budgets.models import Feature, Series, User
 from budgets.status import WINDOWS
 
@@ -134,7 +134,7 @@ def _instant(field: str, text: str) -> datetime:
 
 
 def _address_instant(at: datetime | None) -> str | None:
-    return None if at is None else f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return None if at is None else rfc3339(at)
 
 
 def _floored(at: datetime) -> datetime:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
@@ -59,6 +60,16 @@ class ChartPlace:
     height: int
     size: charts.Size = "large"
     state: str = ""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something known; `at` is an instant that stands before the text, `url` where the text leads."""
+
+    label: str
+    text: str = ""
+    at: datetime | None = None
+    url: str = ""
 
 
 def bullet(value: float | AtLeast | None, limit: float | None, state: str, label: str) -> Bullet:

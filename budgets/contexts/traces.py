@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from django.conf import settings
 from django.urls import reverse
 
 from budgets import formats
+from budgets.instants import rfc3339
 from budgets.models import Feature, Status
 from budgets.traces import ComponentTime, Reached, Stretch, Trace, TracedRequest, TracedSpan
 
 from .frame import page_url, with_query
-from .parts import milestone_name, plural
+from .parts import Fact, milestone_name, plural
 
 ROWS_SHOWN: Final = 200
 """Of the waterfall; the file has all spans."""
@@ -41,14 +41,6 @@ CSV_FIELDS: Final = (
     "span_id",
     "parent_span_id",
 )
-
-
-@dataclass(frozen=True)
-class Fact:
-    label: str
-    text: str = ""
-    at: datetime | None = None
-    url: str = ""
 
 
 @dataclass(frozen=True)
@@ -370,15 +362,13 @@ def _facts(request: TracedRequest, now: datetime) -> list[Fact]:
 def _back_url(feature: Feature, request: TracedRequest, now: datetime) -> str:
     """The feature around that moment."""
     minute = request.started_at.replace(second=0, microsecond=0)
-    query = {"from": _machine(minute - _AROUND), "to": _machine(min(now, minute + _AROUND))}
-    address = with_query(
-        reverse("feature", args=[feature.slug]), environment=request.environment, milestone=request.milestone
-    )
-    return f"{address}{'&' if '?' in address else '?'}{urlencode(query)}"
-
-
-def _machine(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"
+    query = {
+        "environment": request.environment,
+        "milestone": request.milestone,
+        "from": rfc3339(minute - _AROUND),
+        "to": rfc3339(min(now, minute + _AROUND)),
+    }
+    return page_url("feature", feature.slug, **query)
 
 
 # -- the waterfall ----------------------------------------------------------------------------------

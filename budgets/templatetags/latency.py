@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from budgets import formats
+from budgets.instants import rfc3339
 
 register = template.Library()
 
@@ -78,12 +79,12 @@ def instant(at: datetime, now: datetime | None = None, seconds: bool = False) ->
     """A <time> with its zone; with `now` also how long ago, which the page keeps current."""
     text = formats.instant(at, seconds=seconds)
     if now is None:
-        return format_html('<time datetime="{}">{}</time>', _machine(at), text)
+        return format_html('<time datetime="{}">{}</time>', rfc3339(at), text)
     return format_html(
         '<time datetime="{}">{}</time> <span class="soft">(<time datetime="{}" data-ago>{}</time>)</span>',
-        _machine(at),
+        rfc3339(at),
         text,
-        _machine(at),
+        rfc3339(at),
         formats.ago(at, now),
     )
 
@@ -92,7 +93,7 @@ def instant(at: datetime, now: datetime | None = None, seconds: bool = False) ->
 def day(at: datetime) -> SafeString:
     """The day of an instant, with the instant itself as a title."""
     return format_html(
-        '<time datetime="{}" title="{}">{}</time>', _machine(at), formats.instant(at), formats.day(at)
+        '<time datetime="{}" title="{}">{}</time>', rfc3339(at), formats.instant(at), formats.day(at)
     )
 
 
@@ -101,7 +102,7 @@ def ago(at: datetime, now: datetime) -> SafeString:
     """How long ago, with the instant itself as a title; the page keeps it current."""
     return format_html(
         '<time datetime="{}" title="{}" data-ago>{}</time>',
-        _machine(at),
+        rfc3339(at),
         formats.instant(at, seconds=True),
         formats.ago(at, now),
     )
@@ -121,7 +122,3 @@ def state_word(state: Any) -> str:
 def words(name: str) -> str:
     """A name of the code as a person reads it: "too_many_attempts" → "too many attempts"."""
     return name.replace("_", " ")
-
-
-def _machine(at: datetime) -> str:
-    return f"{at:%Y-%m-%dT%H:%M:%SZ}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from datetime import datetime
 
 from django.contrib.auth.decorators import login_required
@@ -10,14 +9,13 @@ from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.cache import patch_cache_control
 from django.views.decorators.http import require_safe
 
 from budgets.contexts import traces as contexts
 from budgets.contexts.frame import page_url
 from budgets.instants import read_instant
 from budgets.models import Feature, Milestone
-from budgets.pages import PageRequest, csv_cell
+from budgets.pages import PageRequest, answer_csv, private
 from budgets.traces import Trace, read_trace, trace_id_of
 
 
@@ -53,9 +51,10 @@ def trace(request: PageRequest, slug: str, trace_id: str, form: str = "html") ->
     if not isinstance(found, Trace):
         missing = contexts.missing_trace(feature, trace_id, known, found, now=now)
         context = {"missing": missing, "section": "features", "crumbs": [*crumbs, ("Trace", "")]}
-        return _private(render(request, "budgets/trace_missing.html", context, status=404))
+        return private(render(request, "budgets/trace_missing.html", context, status=404))
     if form == "csv":
-        return _csv(found)
+        records = contexts.span_records(found.request)
+        return answer_csv(contexts.CSV_FIELDS, records, name=f"trace-{found.trace_id}")
     page = contexts.trace_page(feature, found, milestone=milestone, now=now)
     crumbs[1] = (feature.name, page.back_url)
     context = {
@@ -64,7 +63,7 @@ def trace(request: PageRequest, slug: str, trace_id: str, form: str = "html") ->
         "section": "features",
         "crumbs": [*crumbs, (f"Trace {found.trace_id[:8]}…", "")],
     }
-    return _private(render(request, "budgets/trace.html", context))
+    return private(render(request, "budgets/trace.html", context))
 
 
 def _number(text: str) -> int | None:
@@ -76,17 +75,3 @@ def _instant(text: str) -> datetime | None:
         return read_instant(text)
     except ValueError:
         return None
-
-
-def _csv(found: Trace) -> HttpResponse:
-    response = HttpResponse(content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="trace-{found.trace_id}.csv"'
-    writer = csv.writer(response)
-    writer.writerow(contexts.CSV_FIELDS)
-    writer.writerows([csv_cell(value) for value in record] for record in contexts.span_records(found.request))
-    return _private(response)
-
-
-def _private(response: HttpResponse) -> HttpResponse:
-    patch_cache_control(response, private=True, no_cache=True)
-    return response
