@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .burn_rates import BURN_RATE_WINDOWS, Objective, Tier, error_budget_ratio, window_bounds
-from .models import Feature
-from .status import finest_kept, series_of
+from .models import Feature, Series
+from .status import finest_kept
 from .tiles import HOUR, Counts, Range, read_group_counts, read_group_steps
 
 MINUTE: Final = timedelta(minutes=1)
@@ -75,7 +75,8 @@ def get_burn_history(
         first = first.replace(minute=0)
     if finest_kept(first, now) > step:
         return BurnHistory(tier, [], np.empty(0), np.empty(0))
-    groups = dict.fromkeys(series_of(feature, "milestone", milestone, environment=environment), 0)
+    series = Series.objects.ids_of(feature, f"milestone:{milestone}", environment=environment)
+    groups = dict.fromkeys(series, 0)
     last = end.replace(minute=0) if step == HOUR else end
     judged, bad = _cumulated(read_group_steps(groups, first, last, step) if groups else (), first, last, step)
     allowed_ratio = error_budget_ratio(objective)

@@ -11,8 +11,8 @@ import numpy as np
 
 from .bands import Bands, count_by_band
 from .limits import limit_history
-from .models import Feature
-from .status import finest_kept, kept_range, series_of, split_target
+from .models import Feature, Series
+from .status import finest_kept, kept_range, split_target
 from .tiles import Totals, read_columns
 
 MAX_COLUMNS: Final = 121
@@ -51,7 +51,7 @@ def get_distribution(
     """
     kind, name = split_target(feature, target)
     edges = column_edges(*kept_range(start, end, now), finest=finest_kept(start, now))
-    totals = read_columns(series_of(feature, kind, name, environment=environment), edges)
+    totals = read_columns(Series.objects.ids_of(feature, target, environment=environment), edges)
     return Distribution(
         target=target,
         edges=edges,

@@ -9,8 +9,8 @@ from typing import Final
 from .burn_rates import Objective, window_bounds
 from .exhaustion import PACE_HOURS, Forecast, forecast
 from .histories import Target, hourly_counts
-from .models import Feature
-from .status import FeatureStatus, series_of
+from .models import Feature, Series
+from .status import FeatureStatus
 from .tiles import Counts, Range, read_group_counts
 
 _PACE_WINDOW: Final = f"{PACE_HOURS}h"
@@ -30,7 +30,7 @@ def get_forecast(
     hours = hourly_counts({target: window_days}, environment=environment, now=at)
     if target not in hours:
         return None
-    series = series_of(feature, "milestone", milestone, environment=environment)
+    series = Series.objects.ids_of(feature, target[1], environment=environment)
     [recent] = read_group_counts(
         dict.fromkeys(series, 0), [Range(*window_bounds(at, timedelta(hours=PACE_HOURS)))]
     )

@@ -44,7 +44,7 @@ def minute_counts(
     length = -((start - end) // _MINUTE)
     kept_day = oldest_kept_day(now, settings.MINUTE_RETENTION_DAYS)
     exact_from = min(max(start, datetime.combine(kept_day, time(), tzinfo=UTC)), start + length * _MINUTE)
-    series_ids = series_of(feature, environment, target)
+    series_ids = Series.objects.ids_of(feature, target, environment=environment)
     table = np.zeros((len(COUNTERS), length), dtype=np.int64)
     starts: list[int] = []
     if series_ids:
@@ -66,14 +66,6 @@ def minute_counts(
         measured_from=datetime.fromtimestamp(min(starts), tz=UTC) if starts else None,
         counters=dict(zip(COUNTERS, table, strict=True)),
     )
-
-
-def series_of(feature: Feature, environment: str, target: str) -> list[int]:
-    """All releases of the target."""
-    kind, name = target.split(":", 1)
-    series = Series.objects.filter(feature=feature, environment=environment)
-    named = series.filter(milestone=name) if kind == "milestone" else series.filter(component__name=name)
-    return list(named.values_list("pk", flat=True))
 
 
 _MINUTES = """

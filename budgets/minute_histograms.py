@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from .columns import fetch_binary
 from .histogram import PACKED
-from .minute_counts import MinuteCounts, series_of
-from .models import Feature
+from .minute_counts import MinuteCounts
+from .models import Feature, Series
 
 _MINUTE = timedelta(minutes=1)
 
@@ -56,7 +56,7 @@ def minute_histograms(
     Hours are for who asks for no shorter range: where minutes are not kept, or of all of it without minutes, which
     is sixty times as fast. `slower_than_ms`: rows of which no `ok` duration was slower are left out.
     """
-    series_ids = series_of(feature, environment, target)
+    series_ids = Series.objects.ids_of(feature, target, environment=environment)
     end = counts.start + len(counts.counters["total"]) * _MINUTE
     exact_from = counts.exact_from if with_minutes else end
     rows: list[tuple[Any, ...]] = []

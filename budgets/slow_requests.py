@@ -20,7 +20,6 @@ from django.db import connection, transaction
 
 from .commonalities import Commonality, Value, commonalities
 from .limits import ALWAYS, LimitHistory, limit_histories
-from .minute_counts import series_of
 from .models import Feature, Series, Status
 from .partitions import oldest_kept_day
 from .tiles import Range, read_counts
@@ -90,7 +89,7 @@ def slowest_requests(
     in the n slowest hours. Of raw measurements no others are read.
     """
     start = max(start, kept_since(now))
-    series_ids = series_of(feature, environment, target)
+    series_ids = Series.objects.ids_of(feature, target, environment=environment)
     minutes = _slowest_minutes(series_ids, start, end, count) if series_ids and start < end else []
     if not minutes:
         return SlowestRequests((), start, end)
@@ -248,7 +247,7 @@ def compare_requests(
     each request counts once for a value. What ended while no limit was in force is left out.
     """
     start = max(start, kept_since(now))
-    series_ids = series_of(feature, environment, target)
+    series_ids = Series.objects.ids_of(feature, target, environment=environment)
     limits = limit_histories(series_ids) if series_ids and start < end else {}
     if not limits:
         return Comparison((), 0, 0, 0, 0, 0, False, start, end)

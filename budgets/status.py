@@ -202,7 +202,7 @@ def get_timeseries(
             f"Steps of {step} s are not kept since {start.isoformat()}. Ask for a longer step or a later range.",
             fields={"step": ["Ask for a longer step or a later range."]},
         )
-    ids = series_of(feature, kind, name, environment=environment, release=release)
+    ids = Series.objects.ids_of(feature, target, environment=environment, release=release)
     found = read_buckets(ids, first, last, length) if ids else {}
     starts = [first + n * length for n in range((last - first) // length)]
     totals = [found.get(at, NOTHING) for at in starts]
@@ -229,17 +229,6 @@ def range_bounds(*, window: str | timedelta | None, days: int, at: datetime, now
     Raises Refusal("window_not_kept") as `get_feature_status` does.
     """
     return _objective_bounds(at, days, now) if window is None else _shown_bounds(at, window, now)
-
-
-def series_of(
-    feature: Feature, kind: str, name: str, *, environment: str, release: str | None = None
-) -> list[int]:
-    """The series of one component or milestone, of all its releases or of one."""
-    series = Series.objects.filter(feature=feature, environment=environment)
-    series = series.filter(component__name=name) if kind == "component" else series.filter(milestone=name)
-    if release is not None:
-        series = series.filter(release=release)
-    return list(series.values_list("pk", flat=True))
 
 
 def split_target(feature: Feature, target: str) -> tuple[str, str]:

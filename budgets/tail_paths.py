@@ -10,9 +10,9 @@ from typing import Final
 from django.conf import settings
 
 from .histogram import MAX_SCALE, ZERO_BUCKET, AtLeast, bucket_indexes
-from .models import Feature
+from .models import Feature, Series
 from .partitions import oldest_kept_day
-from .status import kept_range, series_of
+from .status import kept_range
 from .tiles import NOTHING, Range, Totals, read_ranges
 from .traced_requests import Between, read_requests
 
@@ -83,7 +83,7 @@ def get_tail_path(
     nothing = TailPath(*bounds, is_shortened=is_shortened)
     if bounds.start >= bounds.end:
         return replace(nothing, missing=Missing.NOT_KEPT)
-    series = series_of(feature, "milestone", milestone, environment=environment)
+    series = Series.objects.ids_of(feature, f"milestone:{milestone}", environment=environment)
     [found] = read_ranges(dict.fromkeys(series, 0), [Range(*bounds, with_histogram=True)])
     tail = near_p99(found.get(0, NOTHING))
     if tail is None:

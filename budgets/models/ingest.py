@@ -142,6 +142,19 @@ class Batch(models.Model):
         return self.state in (self.State.DISCARDING, self.State.DISCARDED)
 
 
+class SeriesQuerySet(models.QuerySet["Series"]):
+    def ids_of(
+        self, feature: Feature, target: str, *, environment: str, release: str | None = None
+    ) -> list[int]:
+        """Those of "milestone:<name>" or "component:<name>", of all its releases or of one."""
+        kind, _, name = target.partition(":")
+        found = self.filter(feature=feature, environment=environment)
+        found = found.filter(component__name=name) if kind == "component" else found.filter(milestone=name)
+        if release is not None:
+            found = found.filter(release=release)
+        return list(found.values_list("pk", flat=True))
+
+
 class Series(models.Model):
     """A feature's component or milestone in one environment and release."""
 
@@ -154,6 +167,8 @@ class Series(models.Model):
     last_seen_on = models.DateField(
         help_text="UTC day of the latest receipt; the limit on series counts 14 days"
     )
+
+    objects = SeriesQuerySet.as_manager()
 
     class Meta:
         verbose_name_plural = "series"

@@ -110,7 +110,6 @@
     if (element) element.click();
   }
 
-  const GO = { o: 0, i: 1, t: 2 };
   const ACTS = {
     "?": () => dialog.showModal(),
     j: () => step(1),
@@ -128,10 +127,10 @@
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented || dialog.open) return;
     if (event.target.closest("input, textarea, select, [contenteditable]")) return;
     if (!isOn.checked && event.key !== "?") return;
-    if (performance.now() - isGoing < 1500 && event.key in GO) {
-      const links = document.querySelectorAll(".nav a");
-      if (links[GO[event.key]]) links[GO[event.key]].click();
+    const goal = performance.now() - isGoing < 1500 && document.querySelector(`[data-go="${CSS.escape(event.key)}"]`);
+    if (goal) {
       isGoing = 0;
+      goal.click();
       return;
     }
     isGoing = event.key === "g" ? performance.now() : 0;
